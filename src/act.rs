@@ -1,0 +1,1 @@
+//! Carries out one action as one call, journalled.

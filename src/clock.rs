@@ -1,0 +1,106 @@
+//! The one place that reads clocks, and the only sleep.
+//!
+//! Everything that decides takes [`Now`] as an argument; everything that needs the time takes
+//! a [`Clock`]. Tests use [`ManualClock`] and move it by hand.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+
+use crate::model::{BootTime, Now, Timestamp};
+
+/// Tells the time.
+pub trait Clock: Send + Sync {
+    /// The present moment on both clocks.
+    fn now(&self) -> Now;
+}
+
+/// The machine's clocks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the wall clock"
+    )]
+    fn now(&self) -> Now {
+        Now {
+            wall: Timestamp::from_millis(jiff::Timestamp::now().as_millisecond()),
+            boot: boot_time(),
+        }
+    }
+}
+
+/// Reads `CLOCK_BOOTTIME`, which counts suspend and is never set (clock_gettime(2)).
+fn boot_time() -> BootTime {
+    let at =
+        clock_gettime(ClockId::CLOCK_BOOTTIME).expect("Linux has had CLOCK_BOOTTIME since 2.6.39");
+    let seconds = u64::try_from(at.tv_sec()).unwrap_or(0);
+    let nanos = u64::try_from(at.tv_nsec()).unwrap_or(0);
+    BootTime::from_millis(
+        seconds
+            .saturating_mul(1000)
+            .saturating_add(nanos / 1_000_000),
+    )
+}
+
+/// A clock that stands still until it is moved.
+#[derive(Debug)]
+pub struct ManualClock(Mutex<Now>);
+
+impl ManualClock {
+    /// A clock that stands at `now`.
+    pub fn at(now: Now) -> Self {
+        Self(Mutex::new(now))
+    }
+
+    /// Moves both clocks forward.
+    pub fn advance(&self, by: Duration) {
+        let mut now = self.lock();
+        now.wall = now.wall.plus(by);
+        now.boot = now.boot.plus(by);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Now> {
+        self.0.lock().expect("no holder of this lock can panic")
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Now {
+        *self.lock()
+    }
+}
+
+/// Waits for a time span. For pacing only: whatever can be awaited as an event is.
+#[expect(clippy::disallowed_methods, reason = "the one place that may sleep")]
+pub async fn sleep(duration: Duration) {
+    tokio::time::sleep(duration).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_boot_clock_never_goes_back() {
+        let first = SystemClock.now();
+        let second = SystemClock.now();
+        assert!(second.boot >= first.boot);
+        assert!(first.wall > Timestamp::from_millis(1_700_000_000_000));
+    }
+
+    #[test]
+    fn a_manual_clock_moves_both_clocks_together() {
+        let start = Now {
+            wall: Timestamp::from_millis(5),
+            boot: BootTime::from_millis(7),
+        };
+        let clock = ManualClock::at(start);
+        clock.advance(Duration::from_millis(10));
+        assert_eq!(clock.now().wall, Timestamp::from_millis(15));
+        assert_eq!(clock.now().boot, BootTime::from_millis(17));
+    }
+}

@@ -1,0 +1,1 @@
+//! The CloudStack API, as far as the daemon needs it.

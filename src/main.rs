@@ -1,0 +1,2 @@
+//! The `volume-daemon` binary.
+fn main() {}

@@ -1,0 +1,208 @@
+//! What the daemon remembers: everything that is read back from the store, and nothing else.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::action::{Action, Cause, Mark};
+use super::desired::{Generation, Owner};
+use super::export::ExportName;
+use super::ids::{
+    InstanceId, IntentId, JobId, OfferingId, SpecUid, VmId, VolumeId, VolumeName, ZoneId,
+};
+use super::observed::Attachment;
+use super::size::ByteSize;
+use super::time::{BootTime, Timestamp};
+
+/// Everything that is remembered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Memory {
+    /// Which store this is.
+    pub instance: InstanceId,
+    /// Spec ↔ CloudStack volume, for ever (I13).
+    pub bindings: BTreeMap<VolumeName, Binding>,
+    /// On which VM this daemon last put a volume (I2).
+    pub placements: BTreeMap<VolumeId, VmId>,
+    /// Which volume an export name belongs to, for ever.
+    pub export_names: BTreeMap<ExportName, VolumeId>,
+    /// Intents whose end is not known. At most one for each name (I1).
+    pub intents: BTreeMap<VolumeName, Intent>,
+    /// When the last intent of a name settled in this run; readings begun before it do not count.
+    pub settled: BTreeMap<VolumeName, BootTime>,
+    /// What the names in a spec were found to mean.
+    pub resolutions: BTreeMap<VolumeName, Resolution>,
+    /// The last failure of a name, until a step succeeds.
+    pub failures: BTreeMap<VolumeName, Failure>,
+    /// What CloudStack last said of a bound volume.
+    pub views: BTreeMap<VolumeId, AcceptedView>,
+    /// Steps that nobody asked for in so many words, of the last hour (I6).
+    pub implied: Vec<ImpliedStep>,
+}
+
+impl Memory {
+    /// The memory of a new store.
+    pub fn new(instance: InstanceId) -> Self {
+        Self {
+            instance,
+            bindings: BTreeMap::new(),
+            placements: BTreeMap::new(),
+            export_names: BTreeMap::new(),
+            intents: BTreeMap::new(),
+            settled: BTreeMap::new(),
+            resolutions: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            views: BTreeMap::new(),
+            implied: Vec::new(),
+        }
+    }
+}
+
+/// Which CloudStack volume a spec is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Binding {
+    /// The volume.
+    pub volume: VolumeId,
+    /// The spec.
+    pub uid: SpecUid,
+    /// How the volume came to us.
+    pub mark: Mark,
+}
+
+/// One mutating CloudStack call: written before it is sent, settled when its end is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    /// Also the id that CloudStack is asked to give to the job.
+    pub id: IntentId,
+    /// For which spec.
+    pub name: VolumeName,
+    /// Of which generation.
+    pub generation: Generation,
+    /// The call.
+    pub action: Action,
+    /// Why.
+    pub cause: Cause,
+    /// When it was written.
+    pub created: Timestamp,
+    /// The `expires` it was signed with: the server refuses the call later than this.
+    pub expires: Timestamp,
+    /// What is known of its call.
+    pub progress: Progress,
+}
+
+/// How far an intent's call is known to have come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// Written. It may or may not have been sent.
+    Journalled,
+    /// CloudStack answered with a job.
+    Submitted(JobId),
+}
+
+/// How an intent ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done, as CloudStack reports; observed again before anything else.
+    Succeeded {
+        /// The volume that `createVolume` made.
+        created: Option<VolumeId>,
+    },
+    /// CloudStack says that it was not done.
+    Failed {
+        /// What follows from that.
+        class: FailureClass,
+        /// Its words.
+        text: String,
+    },
+    /// Certainly never executed: its time to be accepted has passed and no trace is there.
+    NeverSent,
+    /// Ended without a result, for instance by a management-server restart; only
+    /// observation tells.
+    Lost {
+        /// What is known of it.
+        text: String,
+    },
+}
+
+impl Outcome {
+    /// The outcome in one word, as stored.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Succeeded { .. } => "succeeded",
+            Self::Failed { .. } => "failed",
+            Self::NeverSent => "never-sent",
+            Self::Lost { .. } => "lost",
+        }
+    }
+}
+
+/// What follows from a failed call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailureClass {
+    /// CloudStack will refuse the same again: the spec must change.
+    Refused,
+    /// Something else stands in the way (VM snapshots, host down): retried slowly.
+    Environment,
+    /// Passing: retried soon.
+    Retry,
+    /// A limit of the account: retried slowly, shown to people.
+    Quota,
+    /// Asked too often.
+    Throttled,
+}
+
+/// What the names in one generation of a spec were found to mean. Never looked up again
+/// for the same generation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resolution {
+    /// Of which generation.
+    pub generation: Generation,
+    /// The zone to create in.
+    pub zone: Option<ZoneId>,
+    /// The offering to create from.
+    pub offering: Option<OfferingId>,
+    /// The VM to attach to.
+    pub vm: Option<VmId>,
+    /// The volume to adopt.
+    pub existing: Option<VolumeId>,
+}
+
+/// The last failure of a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What failed, as [`Action::kind`].
+    pub kind: String,
+    /// For which generation.
+    pub generation: Generation,
+    /// What follows from it.
+    pub class: FailureClass,
+    /// In whose words.
+    pub text: String,
+    /// How often in a row, from 1.
+    pub attempts: u32,
+    /// When it happened.
+    pub at: Timestamp,
+    /// Not again before this.
+    pub retry_at: BootTime,
+}
+
+/// What CloudStack last said of a bound volume, kept for times when it is away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcceptedView {
+    /// Its size.
+    pub size: ByteSize,
+    /// Where it was attached.
+    pub attachment: Option<Attachment>,
+    /// When it said so.
+    pub at: Timestamp,
+}
+
+/// A step counted by the guard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImpliedStep {
+    /// What, as [`Action::kind`].
+    pub kind: String,
+    /// On whose behalf.
+    pub owner: Owner,
+    /// When.
+    pub at: Timestamp,
+}

@@ -1,0 +1,1 @@
+//! The NBD server: what it serves, and how to change that.

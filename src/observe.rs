@@ -1,0 +1,1 @@
+//! Asks the outside what is so.

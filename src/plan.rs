@@ -1,0 +1,1 @@
+//! Every choice the daemon makes. Pure, total, no clock.

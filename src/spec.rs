@@ -1,0 +1,1 @@
+//! YAML text in, valid documents or all of its errors out. Pure.
