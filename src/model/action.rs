@@ -31,6 +31,13 @@ pub enum Action {
         /// The value of [`CLAIM_TAG`].
         claim: Claim,
     },
+    /// Record that a volume which carries our claim is the one of this spec. No call.
+    Bind {
+        /// Which volume.
+        volume: VolumeId,
+        /// How it came to us, as its claim says.
+        mark: Mark,
+    },
     /// `resizeVolume`, never with `shrinkok`.
     Grow {
         /// Which volume.
@@ -214,6 +221,7 @@ impl Action {
         match self {
             Self::Create { .. } => "Create",
             Self::Tag { .. } => "Tag",
+            Self::Bind { .. } => "Bind",
             Self::Grow { .. } => "Grow",
             Self::Attach { .. } => "Attach",
             Self::Detach { .. } => "Detach",
@@ -230,7 +238,7 @@ impl Action {
             | Self::Grow { .. }
             | Self::Attach { .. }
             | Self::Detach { .. } => true,
-            Self::Export { .. } | Self::Withdraw { .. } => false,
+            Self::Bind { .. } | Self::Export { .. } | Self::Withdraw { .. } => false,
         }
     }
 
@@ -239,6 +247,7 @@ impl Action {
         match self {
             Self::Create { .. } => None,
             Self::Tag { volume, .. }
+            | Self::Bind { volume, .. }
             | Self::Grow { volume, .. }
             | Self::Attach { volume, .. }
             | Self::Detach { volume, .. }
@@ -255,6 +264,7 @@ impl Action {
             Self::Grow { vm, .. } => *vm,
             Self::Create { .. }
             | Self::Tag { .. }
+            | Self::Bind { .. }
             | Self::Export { .. }
             | Self::Withdraw { .. } => None,
         }
@@ -268,6 +278,7 @@ impl fmt::Display for Action {
                 volume_name, size, ..
             } => write!(f, "create {volume_name} with {size}"),
             Self::Tag { volume, claim } => write!(f, "claim {volume} as {}", claim.mark),
+            Self::Bind { volume, .. } => write!(f, "bind to {volume}"),
             Self::Grow {
                 volume, from, to, ..
             } => write!(f, "grow {volume} from {from} to {to}"),

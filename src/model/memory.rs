@@ -29,6 +29,9 @@ pub struct Memory {
     pub intents: BTreeMap<VolumeName, Intent>,
     /// When the last intent of a name settled in this run; readings begun before it do not count.
     pub settled: BTreeMap<VolumeName, BootTime>,
+    /// When an export of a name was last changed in this run; what the server showed before
+    /// does not count.
+    pub served: BTreeMap<VolumeName, BootTime>,
     /// What the names in a spec were found to mean.
     pub resolutions: BTreeMap<VolumeName, Resolution>,
     /// The last failure of a name, until a step succeeds.
@@ -49,6 +52,7 @@ impl Memory {
             export_names: BTreeMap::new(),
             intents: BTreeMap::new(),
             settled: BTreeMap::new(),
+            served: BTreeMap::new(),
             resolutions: BTreeMap::new(),
             failures: BTreeMap::new(),
             views: BTreeMap::new(),
@@ -96,6 +100,9 @@ pub enum Progress {
     Journalled,
     /// CloudStack answered with a job.
     Submitted(JobId),
+    /// Nothing tells which of these volumes it made, if any. A person must say.
+    /// Worked out anew after a restart, never stored.
+    Undecided(Vec<VolumeId>),
 }
 
 /// How an intent ended.
@@ -148,6 +155,8 @@ pub enum FailureClass {
     Quota,
     /// Asked too often.
     Throttled,
+    /// A client uses the export that was to be withdrawn.
+    InUse,
 }
 
 /// What the names in one generation of a spec were found to mean. Never looked up again
