@@ -1,1 +1,229 @@
-//! Every choice the daemon makes. Pure, total, no clock.
+//! Every choice the daemon makes.
+//!
+//! [`plan`] turns a [`World`] into a [`Plan`]: total, deterministic, without I/O and without a
+//! clock. The loop, the `plan` and `drift` commands and the API all show this same value.
+//! Execution makes no choice: it runs `now`, and everything is observed again.
+//!
+//! Precedence, highest first: hard withdraw (I3), no overlap and journal first (I1, I7), unsettled
+//! Unknown (I4), guard freeze (I6), suspend and Observe, undisturbed clients (I11), healing.
+
+mod attach;
+mod claim;
+mod decide;
+mod drift;
+mod guard;
+mod index;
+mod reason;
+mod resolve;
+mod serve;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::model::desired::DesiredVolume;
+use crate::model::memory::Memory;
+use crate::model::{Action, BootTime, Cause, Now, Observed, VolumeName};
+
+pub use drift::{Drift, DriftClass};
+pub use guard::{Freeze, Guard};
+pub use index::Index;
+pub use reason::{Blocked, Waiting};
+pub use resolve::resolve;
+
+/// Everything a plan is made from.
+#[derive(Debug, Clone)]
+pub struct World {
+    /// What is asked for.
+    pub desired: Desired,
+    /// What was observed.
+    pub observed: Observed,
+    /// What is remembered.
+    pub memory: Memory,
+}
+
+/// What is asked for, and how far its sources can be trusted.
+#[derive(Debug, Clone, Default)]
+pub struct Desired {
+    /// Accepted specs, the abandoned ones included.
+    pub volumes: BTreeMap<VolumeName, DesiredVolume>,
+    /// Whether the watched directory can be believed.
+    pub files: SourceHealth,
+}
+
+/// Whether a source of specs can be believed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum SourceHealth {
+    /// It was read in full.
+    #[default]
+    Sound,
+    /// It vanished, went empty, or is another file system than before: what it no longer
+    /// says means nothing.
+    Suspect(String),
+}
+
+/// The limits a plan keeps to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// How long a vanished attachment to this VM is only shown before it is healed.
+    pub heal_delay: Duration,
+    /// How long a spec must be gone before its volume is detached (`reclaimPolicy: Detach`).
+    pub detach_grace: Duration,
+    /// Implied steps of one kind allowed in a pass and in an hour, whatever the fleet's size.
+    pub implied_floor: usize,
+    /// The same as a share of the bound volumes, in percent; the larger of the two counts.
+    pub implied_percent: usize,
+    /// Share of the bound volumes, in percent, that may turn Absent before the cloud
+    /// view is no longer believed; never fewer than two volumes.
+    pub absent_percent: usize,
+    /// Distance between our clock and CloudStack's over which mutations stop.
+    pub max_skew: Duration,
+    /// How old a reading of CloudStack may be to act upon.
+    pub stale_after: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            heal_delay: Duration::from_secs(30),
+            detach_grace: Duration::from_secs(600),
+            implied_floor: 3,
+            implied_percent: 10,
+            absent_percent: 20,
+            max_skew: Duration::from_secs(30),
+            stale_after: Duration::from_secs(180),
+        }
+    }
+}
+
+/// What is to be done, for every volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "an unread plan helps nobody"]
+pub struct Plan {
+    /// One entry for each spec.
+    pub volumes: BTreeMap<VolumeName, VolumePlan>,
+    /// Which implied steps are frozen, and why.
+    pub guard: Guard,
+}
+
+/// What is to be done for one volume, and what differs without anybody working on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumePlan {
+    /// What is to be done.
+    pub decision: Decision,
+    /// What differs, and stays so for now.
+    pub drift: Vec<Drift>,
+}
+
+/// What is to be done for one volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing: the world is as asked.
+    InSync,
+    /// Nothing any more: the spec is gone, and its reclaim policy is done.
+    Released,
+    /// This step now; the rest once it is observed to be done.
+    Act {
+        /// The one step to execute.
+        now: Box<Step>,
+        /// The rest of the path.
+        then: Vec<Ahead>,
+    },
+    /// Nothing yet: something has to happen first, and will.
+    Waiting {
+        /// For what.
+        on: Waiting,
+        /// The path that follows, as far as it is known.
+        then: Vec<Ahead>,
+    },
+    /// Nothing until somebody does something.
+    Blocked {
+        /// All that stands in the way.
+        by: Vec<Blocked>,
+        /// The path that would follow.
+        then: Vec<Ahead>,
+    },
+    /// Nothing until the outside was read again.
+    Observing {
+        /// What has to be read.
+        what: String,
+    },
+}
+
+/// A step that can be executed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// What to do.
+    pub action: Action,
+    /// Who asked for it.
+    pub cause: Cause,
+    /// Why, in a sentence.
+    pub reason: String,
+}
+
+/// A step further along the path; some of its details are known only later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ahead {
+    /// As [`Action::kind`].
+    pub kind: &'static str,
+    /// What it will do.
+    pub text: String,
+    /// Why, in a sentence.
+    pub reason: String,
+}
+
+impl From<Step> for Ahead {
+    fn from(step: Step) -> Self {
+        Self {
+            kind: step.action.kind(),
+            text: step.action.to_string(),
+            reason: step.reason,
+        }
+    }
+}
+
+/// Plans for every volume, then asks the guard.
+///
+/// `before` is the guard of the previous plan: a freeze ends only after its cause was
+/// gone twice in a row.
+pub fn plan(world: &World, policy: &Policy, before: &Guard, now: Now) -> Plan {
+    let index = Index::new(world);
+    let mut volumes: BTreeMap<VolumeName, VolumePlan> = world
+        .desired
+        .volumes
+        .values()
+        .map(|want| {
+            (
+                want.name().clone(),
+                decide::decide(world, &index, policy, want, now),
+            )
+        })
+        .collect();
+    let guard = guard::judge(world, policy, before, &volumes, now);
+    guard.apply(world, &mut volumes);
+    Plan { volumes, guard }
+}
+
+/// Plans for one volume, without the guard: a caller that is about to execute an implied
+/// step of it ([`is_implied`]) makes a whole plan first.
+pub fn decide<'a>(
+    world: &'a World,
+    index: &'a Index<'a>,
+    policy: &'a Policy,
+    want: &'a DesiredVolume,
+    now: Now,
+) -> VolumePlan {
+    decide::decide(world, index, policy, want, now)
+}
+
+/// Whether the guard counts this step (I6).
+pub fn is_implied(step: &Step) -> bool {
+    guard::counts(step)
+}
+
+/// Whether the reading that `begun` names is too old to act upon.
+fn is_stale(begun: BootTime, policy: &Policy, now: Now) -> bool {
+    now.boot.since(begun) > policy.stale_after
+}
+
+#[cfg(test)]
+mod tests;

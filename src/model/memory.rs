@@ -21,8 +21,10 @@ pub struct Memory {
     pub instance: InstanceId,
     /// Spec ↔ CloudStack volume, for ever (I13).
     pub bindings: BTreeMap<VolumeName, Binding>,
-    /// On which VM this daemon last put a volume (I2).
+    /// On which VM this daemon last put a volume, or found it where the spec wants it (I2).
     pub placements: BTreeMap<VolumeId, VmId>,
+    /// Since when a volume that this daemon put on a VM is seen detached. Not stored.
+    pub vanished: BTreeMap<VolumeId, BootTime>,
     /// Which volume an export name belongs to, for ever.
     pub export_names: BTreeMap<ExportName, VolumeId>,
     /// Intents whose end is not known. At most one for each name (I1).
@@ -49,6 +51,7 @@ impl Memory {
             instance,
             bindings: BTreeMap::new(),
             placements: BTreeMap::new(),
+            vanished: BTreeMap::new(),
             export_names: BTreeMap::new(),
             intents: BTreeMap::new(),
             settled: BTreeMap::new(),
