@@ -1,0 +1,387 @@
+//! The reads: volumes, VMs, zones, disk offerings, and whether CloudStack is there at all.
+//!
+//! Lists are read page by page, the first alone because it tells how many there are, the others a few
+//! at a time. Rows are sorted newest first, so a volume created or removed meanwhile shifts the later
+//! pages, and a row may be missed: such a list is read again, and never handed out as complete.
+//! No list is filtered by type: a data disk attached at device 0 is listed as ROOT.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
+
+use serde_json::Value;
+
+use super::error::CloudStackError;
+use super::sign::Params;
+use super::transport::{Method, Transport};
+use super::wire::{BadRow, ListRow, Page, Row};
+use super::{Client, Listed, PAGE_LEN};
+use crate::model::observed::{CloudVm, CloudVolume, Named};
+use crate::model::{BootTime, OfferingId, Timestamp, VolumeId, ZoneId};
+
+/// How often a list that changes while it is read is begun again.
+const RUNS_MAX: usize = 4;
+
+/// The most rows one list may have; more is taken for a mistake of the other side.
+const ROWS_MAX: usize = 200_000;
+
+/// One pass over all pages of a list.
+struct Run<R: ListRow> {
+    rows: BTreeMap<R::Id, R>,
+    skipped: Vec<BadRow>,
+    /// What the first page said.
+    count: usize,
+    /// Whether all pages said the same.
+    settled: bool,
+    begun: BootTime,
+    server_time: Option<Timestamp>,
+}
+
+impl<R: ListRow> Run<R> {
+    fn add(&mut self, page: Page<R>) {
+        self.settled &= page.count == self.count;
+        self.skipped.extend(page.skipped);
+        self.rows
+            .extend(page.rows.into_iter().map(|row| (row.id(), row)));
+    }
+
+    /// Different rows seen.
+    fn seen(&self) -> usize {
+        self.rows.len() + self.skipped.len()
+    }
+
+    fn is_complete(&self) -> bool {
+        self.settled && self.seen() >= self.count
+    }
+
+    fn into_listed(self) -> Listed<Vec<R>> {
+        Listed {
+            items: self.rows.into_values().collect(),
+            begun: self.begun,
+            server_time: self.server_time,
+        }
+    }
+}
+
+impl<T: Transport> Client<T> {
+    /// Every volume in scope, by id.
+    ///
+    /// A volume that is missing here may still exist: a row that was not understood is left out, and
+    /// so is what the scope does not show.
+    ///
+    /// # Errors
+    /// When a page fails, or the list kept changing.
+    pub async fn volumes(&self) -> Result<Listed<Vec<CloudVolume>>, CloudStackError> {
+        self.list(self.scoped(Params::new())).await
+    }
+
+    /// The volumes among `ids` that exist, by id. One call for each 500.
+    ///
+    /// Missing here is no proof of absence: for administrators, a list of ids is subject to the scope
+    /// where a single id is not. [`Client::volume`] proves it.
+    ///
+    /// # Errors
+    /// When a call fails, or a row is not understood.
+    pub async fn volumes_by_id(
+        &self,
+        ids: &[VolumeId],
+    ) -> Result<Listed<Vec<CloudVolume>>, CloudStackError> {
+        let mut left: Vec<_> = BTreeSet::from_iter(ids.iter().copied())
+            .into_iter()
+            .collect();
+        let mut found = Listed {
+            items: Vec::new(),
+            begun: self.clock.now().boot,
+            server_time: None,
+        };
+        // Each turn ends, asks for smaller pages, or leaves at least one id less.
+        while !left.is_empty() {
+            let page_len = self.page_len.load(Ordering::Relaxed);
+            let start = left.len().saturating_sub(page_len);
+            match self.some_volumes(&left[start..], page_len).await {
+                Ok(listed) => {
+                    found.server_time = found.server_time.or(listed.server_time);
+                    found.items.extend(listed.items);
+                    left.truncate(start);
+                }
+                Err(error) if self.shorten_pages(page_len, &error) => {}
+                // One id that never existed fails the call for all of them, and is named.
+                Err(error) => match left.iter().find(|id| error.never_existed(id.uuid())) {
+                    Some(&gone) => left.retain(|id| *id != gone),
+                    None => return Err(error),
+                },
+            }
+        }
+        found.items.sort_by_key(|volume| volume.id);
+        Ok(found)
+    }
+
+    /// Asks by POST: 500 ids do not fit the server's limit of 8 KiB for headers (`ServerDaemon.java`).
+    async fn some_volumes(
+        &self,
+        ids: &[VolumeId],
+        page_len: usize,
+    ) -> Result<Listed<Vec<CloudVolume>>, CloudStackError> {
+        let joined = ids.iter().map(VolumeId::to_string).collect::<Vec<_>>();
+        let mut params = self.scoped(vec![("ids", joined.join(","))]);
+        params.extend(paging(1, page_len));
+        self.exactly(Method::Post, params, |id| ids.contains(&id))
+            .await
+    }
+
+    /// The volume with this id. `None` proves that it is not there: it was removed, or never existed
+    /// in the scope that these credentials see.
+    ///
+    /// # Errors
+    /// When the call fails, or its row is not understood.
+    pub async fn volume(
+        &self,
+        id: VolumeId,
+    ) -> Result<Listed<Option<CloudVolume>>, CloudStackError> {
+        let begun = self.clock.now().boot;
+        let params = self.scoped(vec![("id", id.to_string())]);
+        match self
+            .exactly(Method::Get, params, |listed| listed == id)
+            .await
+        {
+            Ok(listed) => Ok(listed.map(|rows| rows.into_iter().next())),
+            Err(error) if error.never_existed(id.uuid()) => Ok(Listed {
+                items: None,
+                begun,
+                server_time: None,
+            }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Volumes asked for by id, where absence has a meaning: nothing may be left out, and nothing
+    /// else may be there.
+    async fn exactly(
+        &self,
+        method: Method,
+        params: Params,
+        asked: impl Fn(VolumeId) -> bool,
+    ) -> Result<Listed<Vec<CloudVolume>>, CloudStackError> {
+        let begun = self.clock.now().boot;
+        let answer = self.read(method, CloudVolume::COMMAND, params).await?;
+        let undecodable = |why: String| CloudStackError::Undecodable {
+            command: CloudVolume::COMMAND,
+            status: 200,
+            why,
+        };
+        let page = Page::<CloudVolume>::read(&answer.body, PAGE_LEN, begun)
+            .map_err(|why| undecodable(why.to_owned()))?;
+        if let Some(why) = page.skipped.first() {
+            return Err(undecodable(format!("a row is not understood: {why}")));
+        }
+        if page.rows.len() != page.count {
+            return Err(undecodable("rows are missing from it".to_owned()));
+        }
+        if let Some(row) = page.rows.iter().find(|row| !asked(row.id)) {
+            return Err(undecodable(format!("{} was not asked for", row.id)));
+        }
+        Ok(Listed {
+            items: page.rows,
+            begun,
+            server_time: answer.date,
+        })
+    }
+
+    /// Every VM in scope, by id.
+    ///
+    /// # Errors
+    /// When a page fails, or the list kept changing.
+    pub async fn vms(&self) -> Result<Listed<Vec<CloudVm>>, CloudStackError> {
+        // Without it, each VM is joined with its networks, statistics and templates.
+        self.list(self.scoped(vec![("details", "min".to_owned())]))
+            .await
+    }
+
+    /// Every zone that is visible, by id.
+    ///
+    /// # Errors
+    /// When a page fails, or the list kept changing.
+    pub async fn zones(&self) -> Result<Listed<Vec<Named<ZoneId>>>, CloudStackError> {
+        self.list(Params::new()).await
+    }
+
+    /// Every disk offering that is visible, by id.
+    ///
+    /// # Errors
+    /// When a page fails, or the list kept changing.
+    pub async fn disk_offerings(&self) -> Result<Listed<Vec<Named<OfferingId>>>, CloudStackError> {
+        self.list(Params::new()).await
+    }
+
+    /// Asks for the version of CloudStack: the cheapest call that needs valid credentials.
+    ///
+    /// # Errors
+    /// When the call fails.
+    pub async fn ping(&self) -> Result<Listed<String>, CloudStackError> {
+        let command = "listCapabilities";
+        let begun = self.clock.now().boot;
+        let answer = self.get(command, Params::new()).await?;
+        let version = match answer.body.get("capability") {
+            Some(Value::Object(capability)) => Row(capability).required("cloudstackversion"),
+            _ => Err(BadRow::Missing("capability")),
+        };
+        let items = version.map_err(|why| CloudStackError::Undecodable {
+            command,
+            status: 200,
+            why: why.to_string(),
+        })?;
+        Ok(Listed {
+            items,
+            begun,
+            server_time: answer.date,
+        })
+    }
+
+    /// Reads a list until one run of it is complete.
+    pub(super) async fn list<R: ListRow>(
+        &self,
+        params: Params,
+    ) -> Result<Listed<Vec<R>>, CloudStackError> {
+        let mut short_before = None;
+        for _ in 0..RUNS_MAX {
+            let run = self.run::<R>(&params).await?;
+            // Twice the same number of rows too few is no shift: the server counts rows that it
+            // does not show.
+            let short = run.settled.then_some((run.count, run.seen()));
+            if run.is_complete() || (short.is_some() && short == short_before) {
+                self.note_skipped::<R>(&run.skipped);
+                return Ok(run.into_listed());
+            }
+            short_before = short;
+        }
+        Err(CloudStackError::Unsettled {
+            command: R::COMMAND,
+            runs: RUNS_MAX,
+        })
+    }
+
+    /// Reads all pages of a list once.
+    async fn run<R: ListRow>(&self, params: &Params) -> Result<Run<R>, CloudStackError> {
+        let begun = self.clock.now().boot;
+        let (page_len, (first, server_time)) = loop {
+            let page_len = self.page_len.load(Ordering::Relaxed);
+            match self.page::<R>(params, (1, page_len), begun).await {
+                Err(error) if self.shorten_pages(page_len, &error) => {}
+                first => break (page_len, first?),
+            }
+        };
+        let undecodable = |why: String| CloudStackError::Undecodable {
+            command: R::COMMAND,
+            status: 200,
+            why,
+        };
+        if first.count > ROWS_MAX {
+            return Err(undecodable(format!("it has {} rows", first.count)));
+        }
+        if first.count > 0 && first.rows.is_empty() && first.skipped.is_empty() {
+            return Err(undecodable("it counts rows and shows none".to_owned()));
+        }
+        let last = first.count.div_ceil(page_len);
+        let mut run = Run {
+            rows: BTreeMap::new(),
+            skipped: Vec::new(),
+            count: first.count,
+            settled: true,
+            begun,
+            server_time,
+        };
+        run.add(first);
+        // Four at a time: enough to hide the latency, few enough for a throttled account.
+        for number in (2..=last).step_by(4) {
+            let page = async |number| match number {
+                number if number > last => Ok(None),
+                number => self.page(params, (number, page_len), begun).await.map(Some),
+            };
+            let (a, b, c, d) = tokio::try_join!(
+                page(number),
+                page(number + 1),
+                page(number + 2),
+                page(number + 3)
+            )?;
+            for (page, _) in [a, b, c, d].into_iter().flatten() {
+                run.add(page);
+            }
+        }
+        Ok(run)
+    }
+
+    async fn page<R: ListRow>(
+        &self,
+        params: &Params,
+        (number, page_len): (usize, usize),
+        begun: BootTime,
+    ) -> Result<(Page<R>, Option<Timestamp>), CloudStackError> {
+        let mut params = params.clone();
+        params.extend(paging(number, page_len));
+        let answer = self.get(R::COMMAND, params).await?;
+        let page = Page::read(&answer.body, page_len, begun).map_err(|why| {
+            CloudStackError::Undecodable {
+                command: R::COMMAND,
+                status: 200,
+                why: why.to_owned(),
+            }
+        })?;
+        Ok((page, answer.date))
+    }
+
+    /// Asks for shorter pages from now on, if that is what `error` demands of pages of `page_len`.
+    fn shorten_pages(&self, page_len: usize, error: &CloudStackError) -> bool {
+        match error.page_len_cap() {
+            Some(cap) if (1..page_len).contains(&cap) => {
+                self.page_len.store(cap, Ordering::Relaxed);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Logs rows that were not understood when their number changes.
+    fn note_skipped<R: ListRow>(&self, skipped: &[BadRow]) {
+        let before = self
+            .skipped
+            .lock()
+            .expect("no holder of this lock can panic")
+            .insert(R::COMMAND, skipped.len());
+        if before.unwrap_or(0) == skipped.len() {
+            return;
+        }
+        match skipped.first() {
+            Some(why) => tracing::warn!(
+                command = R::COMMAND,
+                rows = skipped.len(),
+                "{} rows of {} are left out because they are not understood: {why}",
+                skipped.len(),
+                R::COMMAND,
+            ),
+            None => tracing::info!(
+                command = R::COMMAND,
+                "all rows of {} are understood again",
+                R::COMMAND
+            ),
+        }
+    }
+
+    /// Rows that were left out of the last lists because they were not understood.
+    pub fn skipped_rows(&self) -> usize {
+        self.skipped
+            .lock()
+            .expect("no holder of this lock can panic")
+            .values()
+            .sum()
+    }
+}
+
+/// `page`, from 1, and `pagesize`, which must come together (`BaseListCmd.java`).
+fn paging(number: usize, page_len: usize) -> [(&'static str, String); 2] {
+    [
+        ("page", number.to_string()),
+        ("pagesize", page_len.to_string()),
+    ]
+}
+
+#[cfg(test)]
+mod tests;
