@@ -18,6 +18,8 @@ mod wire;
 mod write;
 
 #[cfg(test)]
+mod bodies;
+#[cfg(test)]
 mod fake;
 
 use std::collections::BTreeMap;
