@@ -12,6 +12,7 @@ pub mod ids;
 pub mod memory;
 pub mod observed;
 pub mod size;
+pub mod source;
 pub mod time;
 
 pub use action::{Action, Cause, WithdrawMode};
@@ -22,4 +23,5 @@ pub use ids::{
 };
 pub use observed::{Observed, Reading};
 pub use size::ByteSize;
+pub use source::{AcceptedDocument, FileState, SourceChange, SourceFile};
 pub use time::{BootTime, Now, Timestamp};

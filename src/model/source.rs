@@ -1,0 +1,138 @@
+//! What watched spec files say, and what follows from it for the store.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::desired::{Owner, VolumeDocument};
+use super::ids::VolumeName;
+use super::time::Timestamp;
+
+/// How a spec file stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum FileState {
+    /// What it says is in force.
+    Accepted,
+    /// It has errors; what it said before stays in force.
+    Invalid,
+    /// It could not be read; what it said before stays in force.
+    Unreadable,
+    /// Another file writes one of its names.
+    Conflict,
+    /// It takes part in what looks like a renamed volume.
+    RenameSuspected,
+    /// It is not there; what it said stays in force until it is known to be gone.
+    Missing,
+}
+
+impl FileState {
+    /// The state as text, as stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "Accepted",
+            Self::Invalid => "Invalid",
+            Self::Unreadable => "Unreadable",
+            Self::Conflict => "Conflict",
+            Self::RenameSuspected => "RenameSuspected",
+            Self::Missing => "Missing",
+        }
+    }
+}
+
+impl fmt::Display for FileState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Text that names no file state.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0:?} is not the state of a spec file")]
+pub struct InvalidFileState(pub String);
+
+impl FromStr for FileState {
+    type Err = InvalidFileState;
+
+    fn from_str(text: &str) -> Result<Self, InvalidFileState> {
+        [
+            Self::Accepted,
+            Self::Invalid,
+            Self::Unreadable,
+            Self::Conflict,
+            Self::RenameSuspected,
+            Self::Missing,
+        ]
+        .into_iter()
+        .find(|state| state.as_str() == text)
+        .ok_or_else(|| InvalidFileState(text.to_owned()))
+    }
+}
+
+/// A spec file as it was last judged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SourceFile {
+    /// Its path; the identity.
+    pub path: String,
+    /// SHA-1 of its bytes when last read, in hexadecimal; empty if never read.
+    pub hash: String,
+    /// `st_dev` of the directory in which it was last seen.
+    pub device: u64,
+    /// How it stands.
+    pub state: FileState,
+    /// What a person should know, one sentence each; empty if all is well.
+    pub problems: Vec<String>,
+    /// Since when it stands so.
+    pub since: Timestamp,
+}
+
+/// A valid document, about to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptedDocument {
+    /// What it means.
+    pub document: VolumeDocument,
+    /// What it says, as the parser hands it out; the form that is stored.
+    pub manifest: serde_json::Value,
+    /// Who wrote it.
+    pub owner: Owner,
+}
+
+/// What one look at a source changes. Empty when nothing did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SourceChange {
+    /// New, changed, moved and returning documents.
+    pub accepted: Vec<AcceptedDocument>,
+    /// Names that are no longer written anywhere.
+    pub abandoned: Vec<VolumeName>,
+    /// Files whose status changed.
+    pub files: Vec<SourceFile>,
+    /// Paths of files that are gone and own nothing any more.
+    pub forgotten: Vec<String>,
+}
+
+impl SourceChange {
+    /// Whether there is nothing to store.
+    pub fn is_empty(&self) -> bool {
+        let Self {
+            accepted,
+            abandoned,
+            files,
+            forgotten,
+        } = self;
+        accepted.is_empty() && abandoned.is_empty() && files.is_empty() && forgotten.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_read_back() {
+        for state in [FileState::Accepted, FileState::RenameSuspected] {
+            assert_eq!(state.to_string().parse(), Ok(state));
+        }
+        assert!("accepted".parse::<FileState>().is_err());
+    }
+}
