@@ -1,0 +1,133 @@
+//! What is remembered beside specs and intents: export names, resolutions, views, our VM.
+
+use super::Store;
+use super::error::{StoreError, failed};
+use super::rows;
+use crate::model::memory::{AcceptedView, Resolution};
+use crate::model::{ExportName, VmId, VolumeId, VolumeName};
+
+impl Store {
+    /// Gives `name` to `volume`, for ever. The inner `Err` says which other volume has it.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`], [`StoreError::Failed`], and [`StoreError::Corrupt`] if it
+    /// cannot be told whose it is.
+    pub async fn claim_export_name(
+        &self,
+        name: &ExportName,
+        volume: VolumeId,
+    ) -> Result<Result<(), VolumeId>, StoreError> {
+        const DOING: &str = "claim an export name";
+        let mut tx = self.write(DOING).await?;
+        let stored: Option<String> =
+            sqlx::query_scalar("SELECT volume_id FROM vd_export_names WHERE export_name = ?")
+                .bind(name.as_str())
+                .fetch_optional(&mut *tx)
+                .await
+                .map_err(failed(DOING))?;
+        if let Some(stored) = stored {
+            let owner: VolumeId = id(&stored)?;
+            return Ok(if owner == volume { Ok(()) } else { Err(owner) });
+        }
+        sqlx::query(
+            "INSERT INTO vd_export_names (export_name, volume_id, claimed_at) VALUES (?, ?, ?)",
+        )
+        .bind(name.as_str())
+        .bind(volume.to_string())
+        .bind(self.clock.now().wall.as_millis())
+        .execute(&mut *tx)
+        .await
+        .map_err(failed(DOING))?;
+        tx.commit().await.map_err(failed(DOING))?;
+        Ok(Ok(()))
+    }
+
+    /// Records what the names in a spec were found to mean.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`], [`StoreError::Failed`].
+    pub async fn put_resolution(
+        &self,
+        name: &VolumeName,
+        resolution: &Resolution,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "record what a spec's names mean";
+        let mut tx = self.write(DOING).await?;
+        let resolution = rows::to_json(resolution);
+        let updated = sqlx::query("UPDATE vd_resolutions SET resolution = ? WHERE name = ?")
+            .bind(&resolution)
+            .bind(name.as_str())
+            .execute(&mut *tx)
+            .await
+            .map_err(failed(DOING))?;
+        if updated.rows_affected() == 0 {
+            sqlx::query("INSERT INTO vd_resolutions (name, resolution) VALUES (?, ?)")
+                .bind(name.as_str())
+                .bind(&resolution)
+                .execute(&mut *tx)
+                .await
+                .map_err(failed(DOING))?;
+        }
+        tx.commit().await.map_err(failed(DOING))
+    }
+
+    /// Records what CloudStack last said of bound volumes; only of those that are given.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`], [`StoreError::Failed`].
+    pub async fn put_views(&self, views: &[(VolumeId, AcceptedView)]) -> Result<(), StoreError> {
+        const DOING: &str = "record what CloudStack said";
+        if views.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.write(DOING).await?;
+        for (volume, view) in views {
+            let (volume, view) = (volume.to_string(), rows::to_json(view));
+            let updated = sqlx::query("UPDATE vd_views SET view = ? WHERE volume_id = ?")
+                .bind(&view)
+                .bind(&volume)
+                .execute(&mut *tx)
+                .await
+                .map_err(failed(DOING))?;
+            if updated.rows_affected() == 0 {
+                sqlx::query("INSERT INTO vd_views (volume_id, view) VALUES (?, ?)")
+                    .bind(&volume)
+                    .bind(&view)
+                    .execute(&mut *tx)
+                    .await
+                    .map_err(failed(DOING))?;
+            }
+        }
+        tx.commit().await.map_err(failed(DOING))
+    }
+
+    /// Ties the store to the VM it runs on, once and for ever (I16). The inner `Err` says
+    /// to which other VM it belongs: this is a clone of that one.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`], [`StoreError::Failed`], and [`StoreError::Corrupt`] if it
+    /// cannot be told whose it is.
+    pub async fn set_vm(&self, vm: VmId) -> Result<Result<(), VmId>, StoreError> {
+        const DOING: &str = "record which VM the store belongs to";
+        let mut tx = self.write(DOING).await?;
+        sqlx::query("UPDATE vd_instance SET vm_id = ? WHERE one = 1 AND vm_id IS NULL")
+            .bind(vm.to_string())
+            .execute(&mut *tx)
+            .await
+            .map_err(failed(DOING))?;
+        let stored: String = sqlx::query_scalar("SELECT vm_id FROM vd_instance WHERE one = 1")
+            .fetch_one(&mut *tx)
+            .await
+            .map_err(failed(DOING))?;
+        tx.commit().await.map_err(failed(DOING))?;
+        let owner: VmId = id(&stored)?;
+        Ok(if owner == vm { Ok(()) } else { Err(owner) })
+    }
+}
+
+fn id<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(
+    text: &str,
+) -> Result<T, StoreError> {
+    text.parse()
+        .map_err(|error: T::Err| StoreError::Corrupt(sqlx::Error::Decode(Box::new(error))))
+}

@@ -1,0 +1,164 @@
+//! Reads everything that is remembered, as one consistent picture.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
+
+use super::error::{StoreError, failed};
+use super::rows::{self, Skipped};
+use super::{Store, journal};
+use crate::model::memory::Memory;
+use crate::model::{DesiredVolume, Owner, SourceFile, Timestamp, VmId};
+
+/// How far back the guard counts implied steps (I6).
+const IMPLIED_WINDOW: Duration = Duration::from_secs(60 * 60);
+
+/// Everything that is remembered.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What the planner remembers; `settled` and `failures` are empty, they are of one run.
+    pub memory: Memory,
+    /// Accepted specs, by name, those that are abandoned included.
+    pub desired: Vec<DesiredVolume>,
+    /// Spec files as they were last judged.
+    pub files: Vec<SourceFile>,
+    /// The VM this store belongs to, once it was told.
+    pub vm: Option<VmId>,
+    /// Rows that cannot be understood. A name with such a row is not among `desired`:
+    /// nothing is done for it, rather than something wrong.
+    pub skipped: Vec<Skipped>,
+}
+
+const DOING: &str = "read the store";
+
+impl Store {
+    /// Reads everything that is remembered, as of one moment.
+    ///
+    /// # Errors
+    /// Only if the database as a whole cannot be read; single rows are skipped.
+    pub async fn load(&self) -> Result<Loaded, StoreError> {
+        let hour = IMPLIED_WINDOW.as_millis();
+        let now = self.clock.now().wall.as_millis();
+        let since = now.saturating_sub(i64::try_from(hour).unwrap_or(i64::MAX));
+        let mut tx = self.pool.begin().await.map_err(failed(DOING))?;
+        let mut loaded = self.read(&mut tx, Timestamp::from_millis(since)).await?;
+        drop(tx);
+        loaded.quarantine();
+        Ok(loaded)
+    }
+
+    async fn read(
+        &self,
+        db: &mut SqliteConnection,
+        implied_since: Timestamp,
+    ) -> Result<Loaded, StoreError> {
+        let mut skipped = Vec::new();
+        let mut memory = Memory::new(self.instance);
+
+        let read = all(db, "SELECT name, volume_id, uid, mark FROM vd_bindings").await?;
+        memory.bindings = rows::each("vd_bindings", &read, &mut skipped, rows::binding)
+            .into_iter()
+            .collect();
+        let read = all(db, "SELECT volume_id, vm_id FROM vd_placements").await?;
+        memory.placements = rows::each("vd_placements", &read, &mut skipped, rows::placement)
+            .into_iter()
+            .collect();
+        let read = all(db, "SELECT export_name, volume_id FROM vd_export_names").await?;
+        memory.export_names = rows::each("vd_export_names", &read, &mut skipped, rows::export_name)
+            .into_iter()
+            .collect();
+        let read = all(db, "SELECT name, resolution FROM vd_resolutions").await?;
+        memory.resolutions = rows::each("vd_resolutions", &read, &mut skipped, rows::resolution)
+            .into_iter()
+            .collect();
+        let read = all(db, "SELECT volume_id, view FROM vd_views").await?;
+        memory.views = rows::each("vd_views", &read, &mut skipped, rows::view)
+            .into_iter()
+            .collect();
+        let read = all(db, journal::UNSETTLED).await?;
+        memory.intents = rows::each("vd_intents", &read, &mut skipped, rows::intent)
+            .into_iter()
+            .map(|intent| (intent.name.clone(), intent))
+            .collect();
+        memory.implied = journal::implied(db, implied_since, &mut skipped).await?;
+
+        let specs = all(
+            db,
+            "SELECT name, uid, generation, owner, manifest, abandoned, counted_ms \
+             FROM vd_specs ORDER BY name",
+        )
+        .await?;
+        let desired = rows::each("vd_specs", &specs, &mut skipped, rows::spec);
+        let read = all(
+            db,
+            "SELECT path, hash, device, state, problems, since FROM vd_source_files ORDER BY path",
+        )
+        .await?;
+        let mut files = rows::each("vd_source_files", &read, &mut skipped, rows::file);
+        read_again(&mut files, &specs, &skipped);
+        Ok(Loaded {
+            memory,
+            desired,
+            files,
+            vm: self.vm(db, &mut skipped).await?,
+            skipped,
+        })
+    }
+
+    async fn vm(
+        &self,
+        db: &mut SqliteConnection,
+        skipped: &mut Vec<Skipped>,
+    ) -> Result<Option<VmId>, StoreError> {
+        let read = all(db, "SELECT vm_id FROM vd_instance WHERE vm_id IS NOT NULL").await?;
+        let vms = rows::each("vd_instance", &read, skipped, |(vm,): (String,)| {
+            rows::parse(&vm)
+        });
+        Ok(vms.first().copied())
+    }
+}
+
+impl Loaded {
+    /// Takes every name out of `desired` of which something is remembered that cannot be
+    /// understood: an unread binding must not look like a volume yet to be created (I13).
+    fn quarantine(&mut self) {
+        let Self {
+            desired, skipped, ..
+        } = self;
+        let names: BTreeSet<&str> = skipped
+            .iter()
+            .filter(|row| NAMED.contains(&row.table))
+            .map(|row| row.key.as_str())
+            .collect();
+        desired.retain(|volume| !names.contains(volume.name().as_str()));
+    }
+}
+
+/// Forgets the hash of every file whose spec cannot be understood, so that the file is
+/// parsed again: a later version may store it in another form, or say what is wrong with it.
+fn read_again(files: &mut [SourceFile], specs: &[SqliteRow], skipped: &[Skipped]) {
+    let text = |row: &SqliteRow, column: &str| row.try_get::<String, _>(column).ok();
+    let owners: BTreeSet<String> = specs
+        .iter()
+        .filter(|row| {
+            skipped.iter().any(|skip| {
+                skip.table == "vd_specs" && Some(&skip.key) == text(row, "name").as_ref()
+            })
+        })
+        .filter_map(|row| text(row, "owner"))
+        .collect();
+    for file in files {
+        if owners.contains(&Owner::File(file.path.clone()).to_string()) {
+            file.hash.clear();
+        }
+    }
+}
+
+/// The tables whose key is a spec's name. Intents are read with the name first.
+const NAMED: [&str; 4] = ["vd_specs", "vd_bindings", "vd_resolutions", "vd_intents"];
+
+async fn all(db: &mut SqliteConnection, sql: &'static str) -> Result<Vec<SqliteRow>, StoreError> {
+    sqlx::query(sql).fetch_all(db).await.map_err(failed(DOING))
+}

@@ -1,0 +1,346 @@
+//! Rows to model types. One row that cannot be understood never hides another (I8).
+
+use std::fmt::Display;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{FromRow, Row};
+
+use super::journal::JournalRow;
+use crate::model::action::Mark;
+use crate::model::desired::Generation;
+use crate::model::memory::{
+    AcceptedView, Binding, FailureClass, ImpliedStep, Intent, Outcome, Progress, Resolution,
+};
+use crate::model::{
+    Action, Cause, DesiredVolume, ExportName, Owner, Presence, SourceFile, SpecUid, Timestamp,
+    VmId, VolumeId, VolumeName,
+};
+
+/// A row that could not be understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// In which table.
+    pub table: &'static str,
+    /// Its key, as stored.
+    pub key: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Why a row could not be understood.
+pub(super) type Unreadable = String;
+
+/// Understands each row by itself; `skipped` gets those that cannot be.
+pub(super) fn each<T, V>(
+    table: &'static str,
+    rows: &[SqliteRow],
+    skipped: &mut Vec<Skipped>,
+    decode: impl Fn(T) -> Result<V, Unreadable>,
+) -> Vec<V>
+where
+    T: for<'r> FromRow<'r, SqliteRow>,
+{
+    let mut values = Vec::with_capacity(rows.len());
+    for row in rows {
+        match T::from_row(row).map_err(text).and_then(&decode) {
+            Ok(value) => values.push(value),
+            Err(reason) => skipped.push(Skipped {
+                table,
+                key: row.try_get(0).unwrap_or_else(|_| "?".to_owned()),
+                reason,
+            }),
+        }
+    }
+    values
+}
+
+fn text(error: impl Display) -> Unreadable {
+    error.to_string()
+}
+
+/// Reads text as one of our types.
+pub(super) fn parse<T: FromStr<Err: Display>>(value: &str) -> Result<T, Unreadable> {
+    value.parse().map_err(text)
+}
+
+fn json<T: serde::de::DeserializeOwned>(value: &str) -> Result<T, Unreadable> {
+    serde_json::from_str(value).map_err(text)
+}
+
+/// Writes one of our own types as JSON.
+pub(super) fn to_json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("our types have text keys and no failing serializer")
+}
+
+/// `name, uid, generation, owner, manifest, abandoned, counted_ms`
+pub(super) type SpecRow = (String, String, i64, String, String, i64, i64);
+
+pub(super) fn spec(row: SpecRow) -> Result<DesiredVolume, Unreadable> {
+    let (name, uid, generation, owner, manifest, abandoned, counted_ms) = row;
+    let document = document(&json(&manifest)?)?;
+    if document.name.as_str() != name {
+        return Err(format!("its manifest is of {}", document.name));
+    }
+    Ok(DesiredVolume {
+        document,
+        uid: parse(&uid)?,
+        generation: self::generation(generation)?,
+        owner: Owner::try_from(owner).map_err(text)?,
+        presence: match abandoned {
+            0 => Presence::Declared,
+            1 => Presence::Abandoned {
+                counted: Duration::from_millis(u64::try_from(counted_ms).map_err(text)?),
+            },
+            other => return Err(format!("abandoned is 0 or 1, not {other}")),
+        },
+    })
+}
+
+/// What a new version of a spec takes over from the stored one.
+pub(super) struct Head {
+    pub(super) uid: SpecUid,
+    pub(super) generation: Generation,
+    pub(super) manifest: String,
+}
+
+/// Reads `uid, generation, manifest`.
+pub(super) fn head(row: &SqliteRow) -> Result<Head, Unreadable> {
+    let (uid, generation, manifest) = <(String, i64, String)>::from_row(row).map_err(text)?;
+    Ok(Head {
+        uid: parse(&uid)?,
+        generation: self::generation(generation)?,
+        manifest,
+    })
+}
+
+fn generation(value: i64) -> Result<Generation, Unreadable> {
+    Generation::try_from(value).map_err(text)
+}
+
+/// `path, hash, device, state, problems, since`
+pub(super) type FileRow = (String, String, i64, String, String, i64);
+
+pub(super) fn file(row: FileRow) -> Result<SourceFile, Unreadable> {
+    let (path, hash, device, state, problems, since) = row;
+    Ok(SourceFile {
+        path,
+        hash,
+        device: device.cast_unsigned(),
+        state: parse(&state)?,
+        problems: json(&problems)?,
+        since: Timestamp::from_millis(since),
+    })
+}
+
+/// `name, volume_id, uid, mark`
+pub(super) type BindingRow = (String, String, String, String);
+
+pub(super) fn binding(row: BindingRow) -> Result<(VolumeName, Binding), Unreadable> {
+    let (name, volume, uid, mark) = row;
+    let binding = Binding {
+        volume: parse(&volume)?,
+        uid: parse(&uid)?,
+        mark: match mark.as_str() {
+            "created" => Mark::Created,
+            "adopted" => Mark::Adopted,
+            other => return Err(format!("{other:?} is no mark")),
+        },
+    };
+    Ok((parse(&name)?, binding))
+}
+
+pub(super) fn placement(row: (String, String)) -> Result<(VolumeId, VmId), Unreadable> {
+    Ok((parse(&row.0)?, parse(&row.1)?))
+}
+
+pub(super) fn export_name(row: (String, String)) -> Result<(ExportName, VolumeId), Unreadable> {
+    Ok((parse(&row.0)?, parse(&row.1)?))
+}
+
+pub(super) fn resolution(row: (String, String)) -> Result<(VolumeName, Resolution), Unreadable> {
+    Ok((parse(&row.0)?, json(&row.1)?))
+}
+
+pub(super) fn view(row: (String, String)) -> Result<(VolumeId, AcceptedView), Unreadable> {
+    Ok((parse(&row.0)?, json(&row.1)?))
+}
+
+/// `name, id, generation, action, cause, created_at, expires_at, job_id`
+pub(super) type IntentRow = (
+    String,
+    String,
+    i64,
+    String,
+    String,
+    i64,
+    i64,
+    Option<String>,
+);
+
+pub(super) fn intent(row: IntentRow) -> Result<Intent, Unreadable> {
+    let (name, id, generation, action, cause, created, expires, job) = row;
+    Ok(Intent {
+        id: parse(&id)?,
+        name: parse(&name)?,
+        generation: self::generation(generation)?,
+        action: json::<Action>(&action)?,
+        cause: self::cause(&cause)?,
+        created: Timestamp::from_millis(created),
+        expires: Timestamp::from_millis(expires),
+        progress: match job {
+            Some(job) => Progress::Submitted(parse(&job)?),
+            None => Progress::Journalled,
+        },
+    })
+}
+
+/// [`IntentRow`], then `owner, settled_at` and [`OutcomeRow`], in one row.
+pub(super) type JournalColumns = (
+    String,
+    String,
+    i64,
+    String,
+    String,
+    i64,
+    i64,
+    Option<String>,
+    String,
+    Option<i64>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+);
+
+pub(super) fn journal(row: JournalColumns) -> Result<JournalRow, Unreadable> {
+    let (name, id, generation, action, cause, created, expires, job, owner, at, ..) = row;
+    let (.., word, class, words, created_volume) = row;
+    let settled = match (at, word) {
+        (Some(at), Some(word)) => Some((
+            outcome((word, class, words, created_volume))?,
+            Timestamp::from_millis(at),
+        )),
+        (None, None) => None,
+        (Some(_), None) | (None, Some(_)) => return Err("it is half settled".to_owned()),
+    };
+    Ok(JournalRow {
+        intent: intent((name, id, generation, action, cause, created, expires, job))?,
+        owner: Owner::try_from(owner).map_err(text)?,
+        settled,
+    })
+}
+
+fn cause(text: &str) -> Result<Cause, Unreadable> {
+    [
+        Cause::Declared,
+        Cause::Edited,
+        Cause::Abandoned,
+        Cause::Healing,
+    ]
+    .into_iter()
+    .find(|cause| cause.as_str() == text)
+    .ok_or_else(|| format!("{text:?} is no cause"))
+}
+
+/// `outcome, outcome_class, outcome_text, created_volume`: an outcome in columns.
+pub(super) type OutcomeRow = (String, Option<String>, Option<String>, Option<String>);
+
+pub(super) fn outcome_row(outcome: &Outcome) -> OutcomeRow {
+    let word = outcome.as_str().to_owned();
+    match outcome {
+        Outcome::Succeeded { created } => (word, None, None, created.map(|id| id.to_string())),
+        Outcome::Failed { class, text } => {
+            let class = class_name(*class).to_owned();
+            (word, Some(class), Some(bounded(text)), None)
+        }
+        Outcome::NeverSent => (word, None, None, None),
+        Outcome::Lost { text } => (word, None, Some(bounded(text)), None),
+    }
+}
+
+pub(super) fn outcome(row: OutcomeRow) -> Result<Outcome, Unreadable> {
+    let (word, class, text, created) = row;
+    let text = text.unwrap_or_default();
+    match word.as_str() {
+        "succeeded" => Ok(Outcome::Succeeded {
+            created: created.as_deref().map(parse).transpose()?,
+        }),
+        "failed" => Ok(Outcome::Failed {
+            class: self::class(&class.unwrap_or_default())?,
+            text,
+        }),
+        "never-sent" => Ok(Outcome::NeverSent),
+        "lost" => Ok(Outcome::Lost { text }),
+        other => Err(format!("{other:?} is no outcome")),
+    }
+}
+
+/// Most bytes kept of what CloudStack says of a failure.
+const OUTCOME_TEXT_MAX: usize = 4096;
+
+fn bounded(text: &str) -> String {
+    text[..text.floor_char_boundary(OUTCOME_TEXT_MAX)].to_owned()
+}
+
+const CLASSES: [FailureClass; 5] = [
+    FailureClass::Refused,
+    FailureClass::Environment,
+    FailureClass::Retry,
+    FailureClass::Quota,
+    FailureClass::Throttled,
+];
+
+const fn class_name(class: FailureClass) -> &'static str {
+    match class {
+        FailureClass::Refused => "refused",
+        FailureClass::Environment => "environment",
+        FailureClass::Retry => "retry",
+        FailureClass::Quota => "quota",
+        FailureClass::Throttled => "throttled",
+    }
+}
+
+fn class(text: &str) -> Result<FailureClass, Unreadable> {
+    CLASSES
+        .into_iter()
+        .find(|class| class_name(*class) == text)
+        .ok_or_else(|| format!("{text:?} is no class of failure"))
+}
+
+/// `id, kind, owner, created_at`
+pub(super) type ImpliedRow = (String, String, String, i64);
+
+pub(super) fn implied(row: ImpliedRow) -> Result<ImpliedStep, Unreadable> {
+    let (_, kind, owner, at) = row;
+    Ok(ImpliedStep {
+        kind,
+        owner: Owner::try_from(owner).map_err(text)?,
+        at: Timestamp::from_millis(at),
+    })
+}
+
+/// Reads a stored document back. Stand-in until `spec` can.
+pub(super) fn document(
+    manifest: &serde_json::Value,
+) -> Result<crate::model::VolumeDocument, Unreadable> {
+    use crate::model::desired::{Mode, NameOrId, Origin, Reclaim, VolumeSpec};
+    let at = |path: &str| manifest.pointer(path).and_then(|value| value.as_str());
+    Ok(crate::model::VolumeDocument {
+        name: parse(at("/metadata/name").ok_or("no name")?)?,
+        labels: std::collections::BTreeMap::new(),
+        spec: VolumeSpec {
+            mode: Mode::Enforce,
+            suspend: false,
+            origin: Origin::Existing {
+                volume: NameOrId::parse(at("/spec/existing/id").ok_or("no id")?),
+                size: at("/spec/size").map(parse).transpose()?,
+            },
+            attach_to: None,
+            export: None,
+            reclaim_policy: Reclaim::Retain,
+            deletion_protection: true,
+        },
+    })
+}
