@@ -182,6 +182,23 @@ impl Store {
         tx.commit().await.map_err(failed(DOING))
     }
 
+    /// Records a binding that no call leads to: the volume carries our claim already. Calling
+    /// again with the same binding changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::BindingConflict`], [`StoreError::VolumeTaken`], [`StoreError::LeaseLost`].
+    pub async fn bind(
+        &self,
+        name: &VolumeName,
+        binding: &Binding,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "record a binding";
+        let mut tx = self.write(DOING).await?;
+        bind(&mut tx, name, binding, at).await?;
+        tx.commit().await.map_err(failed(DOING))
+    }
+
     /// The journal, newest first. Rows that cannot be understood are left out; while
     /// they are unsettled, [`Store::load`] reports them.
     ///
@@ -265,7 +282,8 @@ async fn insert(
     epoch: Option<i64>,
 ) -> Result<(), sqlx::Error> {
     let job = match &intent.progress {
-        Progress::Journalled => None,
+        // Which volumes it may have made is worked out anew after a restart.
+        Progress::Journalled | Progress::Undecided(_) => None,
         Progress::Submitted(job) => Some(job.to_string()),
     };
     sqlx::query(

@@ -284,12 +284,13 @@ fn bounded(text: &str) -> String {
     text[..text.floor_char_boundary(OUTCOME_TEXT_MAX)].to_owned()
 }
 
-const CLASSES: [FailureClass; 5] = [
+const CLASSES: [FailureClass; 6] = [
     FailureClass::Refused,
     FailureClass::Environment,
     FailureClass::Retry,
     FailureClass::Quota,
     FailureClass::Throttled,
+    FailureClass::InUse,
 ];
 
 const fn class_name(class: FailureClass) -> &'static str {
@@ -299,6 +300,7 @@ const fn class_name(class: FailureClass) -> &'static str {
         FailureClass::Retry => "retry",
         FailureClass::Quota => "quota",
         FailureClass::Throttled => "throttled",
+        FailureClass::InUse => "in-use",
     }
 }
 

@@ -429,38 +429,21 @@ mod contract {
 
     pub async fn a_binding_is_for_ever(store: Store) {
         let (a, b) = (with_spec(&store, "a").await, with_spec(&store, "b").await);
-        let mut next = 0;
-        let mut settle = async |of: &str, effects: Effects| {
-            next += 1;
-            let tag = Action::Tag {
-                volume: volume(100 + next),
-                claim: Claim {
-                    instance: store.instance(),
-                    spec: a,
-                    mark: Mark::Adopted,
-                },
-            };
-            let intent = intent(next, of, tag);
-            store.begin(&intent).await.unwrap();
-            let result = store.settle(&intent, &CREATED, &effects, NOW).await;
-            if result.is_err() {
-                let none = Effects::default();
-                store.settle(&intent, &CREATED, &none, NOW).await.unwrap();
-            }
-            result
+        let bind = async |of: &str, effects: Effects| {
+            store.bind(&name(of), &effects.binding.unwrap(), NOW).await
         };
-        settle("a", binding(1, a)).await.unwrap();
-        settle("a", binding(1, a)).await.expect("identical");
-        let other_volume = settle("a", binding(2, a)).await;
+        bind("a", binding(1, a)).await.unwrap();
+        bind("a", binding(1, a)).await.expect("identical");
+        let other_volume = bind("a", binding(2, a)).await;
         assert!(matches!(
             other_volume,
             Err(StoreError::BindingConflict { .. })
         ));
-        let other_uid = settle("a", binding(1, b)).await;
+        let other_uid = bind("a", binding(1, b)).await;
         assert!(matches!(other_uid, Err(StoreError::BindingConflict { .. })));
-        let taken = settle("b", binding(1, b)).await;
+        let taken = bind("b", binding(1, b)).await;
         assert!(matches!(taken, Err(StoreError::VolumeTaken { .. })));
-        settle("b", binding(2, b)).await.unwrap();
+        bind("b", binding(2, b)).await.unwrap();
         let bindings = store.load().await.unwrap().memory.bindings;
         assert_eq!(bindings[&name("a")], binding(1, a).binding.unwrap());
         assert_eq!(bindings[&name("b")], binding(2, b).binding.unwrap());
@@ -546,6 +529,7 @@ mod contract {
                 FailureClass::Retry,
                 FailureClass::Quota,
                 FailureClass::Throttled,
+                FailureClass::InUse,
             ]
             .map(|class| Outcome::Failed {
                 class,
