@@ -35,8 +35,8 @@ pub enum Action {
     Bind {
         /// Which volume.
         volume: VolumeId,
-        /// How it came to us, as its claim says.
-        mark: Mark,
+        /// The claim that was read from it.
+        claim: Claim,
     },
     /// `resizeVolume`, never with `shrinkok`.
     Grow {

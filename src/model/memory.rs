@@ -76,7 +76,8 @@ pub struct Binding {
 }
 
 /// One mutating CloudStack call: written before it is sent, settled when its end is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Intent {
     /// Also the id that CloudStack is asked to give to the job.
     pub id: IntentId,
@@ -97,7 +98,8 @@ pub struct Intent {
 }
 
 /// How far an intent's call is known to have come.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Progress {
     /// Written. It may or may not have been sent.
     Journalled,
@@ -109,7 +111,8 @@ pub enum Progress {
 }
 
 /// How an intent ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Outcome {
     /// Done, as CloudStack reports; observed again before anything else.
     Succeeded {

@@ -412,7 +412,10 @@ pub const BY_ID_PREFIXES: [&str; 3] =
 
 impl Disks {
     /// Every disk that carries `serial`.
-    pub fn with_serial<'a>(&'a self, serial: &'a Serial) -> impl Iterator<Item = &'a Device> {
+    pub fn with_serial<'a, 's>(
+        &'a self,
+        serial: &'s Serial,
+    ) -> impl Iterator<Item = &'a Device> + use<'a, 's> {
         self.devices
             .values()
             .filter(move |device| device.serial.as_ref() == Some(serial))

@@ -36,7 +36,7 @@ pub(super) fn unbound(case: &Case<'_>, path: &mut Path) {
         [(volume, claim)] => {
             let action = Action::Bind {
                 volume: *volume,
-                mark: claim.mark,
+                claim: *claim,
             };
             return path.step(action, Cause::Declared, "it carries the claim of this spec");
         }

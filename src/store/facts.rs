@@ -2,6 +2,7 @@
 
 use super::Store;
 use super::error::{StoreError, failed};
+use super::journal::PlacementChange;
 use super::rows;
 use crate::model::memory::{AcceptedView, Resolution};
 use crate::model::{ExportName, VmId, VolumeId, VolumeName};
@@ -40,6 +41,23 @@ impl Store {
         .map_err(failed(DOING))?;
         tx.commit().await.map_err(failed(DOING))?;
         Ok(Ok(()))
+    }
+
+    /// Records where volumes were found as their specs ask.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`], [`StoreError::Failed`].
+    pub async fn put_placements(&self, placed: &[(VolumeId, VmId)]) -> Result<(), StoreError> {
+        const DOING: &str = "record where volumes are";
+        let mut tx = self.write(DOING).await?;
+        let at = self.clock.now().wall;
+        for (volume, vm) in placed {
+            let change = PlacementChange::Put(*volume, *vm);
+            super::journal::place(&mut tx, change, at)
+                .await
+                .map_err(failed(DOING))?;
+        }
+        tx.commit().await.map_err(failed(DOING))
     }
 
     /// Records what the names in a spec were found to mean.

@@ -40,7 +40,8 @@ pub struct IntentFilter {
 }
 
 /// One row of the journal, for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct JournalRow {
     /// The call.
     pub intent: Intent,
@@ -410,7 +411,11 @@ async fn bind(
     }
 }
 
-async fn place(tx: &mut Write, change: PlacementChange, at: Timestamp) -> Result<(), sqlx::Error> {
+pub(super) async fn place(
+    tx: &mut Write,
+    change: PlacementChange,
+    at: Timestamp,
+) -> Result<(), sqlx::Error> {
     match change {
         PlacementChange::Forget(volume) => {
             sqlx::query("DELETE FROM vd_placements WHERE volume_id = ?")
