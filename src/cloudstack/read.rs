@@ -50,7 +50,7 @@ impl<R: ListRow> Run<R> {
     }
 
     fn is_complete(&self) -> bool {
-        self.settled && self.seen() >= self.count
+        self.settled && self.seen() == self.count
     }
 
     fn into_listed(self) -> Listed<Vec<R>> {
@@ -174,7 +174,7 @@ impl<T: Transport> Client<T> {
             return Err(undecodable(format!("a row is not understood: {why}")));
         }
         if page.rows.len() != page.count {
-            return Err(undecodable("rows are missing from it".to_owned()));
+            return Err(undecodable("it counts other rows than it shows".to_owned()));
         }
         if let Some(row) = page.rows.iter().find(|row| !asked(row.id)) {
             return Err(undecodable(format!("{} was not asked for", row.id)));
@@ -241,17 +241,16 @@ impl<T: Transport> Client<T> {
         &self,
         params: Params,
     ) -> Result<Listed<Vec<R>>, CloudStackError> {
-        let mut short_before = None;
+        let mut off_before = None;
         for _ in 0..RUNS_MAX {
             let run = self.run::<R>(&params).await?;
-            // Twice the same number of rows too few is no shift: the server counts rows that it
-            // does not show.
-            let short = run.settled.then_some((run.count, run.seen()));
-            if run.is_complete() || (short.is_some() && short == short_before) {
+            // Off by the same twice is no shift: the server counts other rows than it shows.
+            let off = run.settled.then_some((run.count, run.seen()));
+            if run.is_complete() || (off.is_some() && off == off_before) {
                 self.note_skipped::<R>(&run.skipped);
                 return Ok(run.into_listed());
             }
-            short_before = short;
+            off_before = off;
         }
         Err(CloudStackError::Unsettled {
             command: R::COMMAND,
