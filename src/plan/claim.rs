@@ -4,10 +4,10 @@
 //! name (I13). A name alone never proves ownership; the claim tag does.
 
 use crate::model::action::{CLAIM_TAG, Claim, Mark};
-use crate::model::desired::Origin;
+use crate::model::desired::{AttachVm, Origin};
 use crate::model::memory::{Binding, Resolution};
 use crate::model::observed::{CloudVolume, Reading, VolumeState};
-use crate::model::{Action, Cause, VolumeId};
+use crate::model::{Action, ByteSize, Cause, VolumeId};
 
 use super::decide::{Case, Path};
 use super::reason::{Blocked, Waiting};
@@ -15,42 +15,56 @@ use super::resolve::resolve;
 
 /// A spec that has no volume yet.
 pub(super) fn unbound(case: &Case<'_>, path: &mut Path) {
+    let volume = find(case, path);
+    rest_of_the_way(case, volume, path);
+}
+
+/// Takes the first step towards a volume; says which it is, if it exists already.
+fn find<'a>(case: &Case<'a>, path: &mut Path) -> Option<&'a CloudVolume> {
     let cloud = &case.world.observed.cloud;
     let listed = match &cloud.listed {
         Ok(begun) => *begun,
         Err(why) => {
-            return path.block(Blocked::SourceUnknown {
+            path.block(Blocked::SourceUnknown {
                 source: "CloudStack",
                 why: why.clone(),
             });
+            return None;
         }
     };
     if case.settled().is_some_and(|settled| listed <= settled) {
-        return path.observe("CloudStack: not listed again since the last change settled");
+        path.observe("CloudStack: not listed again since the last change settled");
+        return None;
     }
     let Some(resolution) = case.resolution() else {
-        return unresolved(case, path);
+        unresolved(case, path);
+        return None;
     };
     match case.index.claimed_for(case.want.uid) {
-        [] => {}
+        [] => match &case.want.spec().origin {
+            Origin::Existing { .. } => adopt(case, resolution, path),
+            Origin::Create {
+                volume_name, size, ..
+            } => {
+                create(case, resolution, volume_name, *size, path);
+                None
+            }
+        },
         [(volume, claim)] => {
             let action = Action::Bind {
                 volume: *volume,
                 claim: *claim,
             };
-            return path.step(action, Cause::Declared, "it carries the claim of this spec");
+            path.step(action, Cause::Declared, "it carries the claim of this spec");
+            cloud.volumes.get(volume)
         }
         several => {
-            return path.block(Blocked::ClaimedTwice {
+            path.block(Blocked::ClaimedTwice {
                 volumes: several.iter().map(|(volume, _)| *volume).collect(),
             });
+            None
         }
     }
-    match &case.want.spec().origin {
-        Origin::Existing { .. } => adopt(case, resolution, path),
-        Origin::Create { .. } => create(case, resolution, path),
-    }
-    rest_of_a_new_volume(case, path);
 }
 
 /// Says what the names of this generation were found to lack.
@@ -62,25 +76,25 @@ pub(super) fn unresolved(case: &Case<'_>, path: &mut Path) {
     }
 }
 
-fn create(case: &Case<'_>, resolution: &Resolution, path: &mut Path) {
-    let Origin::Create {
-        volume_name, size, ..
-    } = &case.want.spec().origin
-    else {
-        return;
-    };
+fn create(
+    case: &Case<'_>,
+    resolution: &Resolution,
+    volume_name: &str,
+    size: ByteSize,
+    path: &mut Path,
+) {
     let (Some(zone), Some(offering)) = (resolution.zone, resolution.offering) else {
         return unresolved(case, path);
     };
     if let Some(volume) = case.index.named(volume_name).first() {
         return path.block(Blocked::NameTaken {
             volume: *volume,
-            name: volume_name.clone(),
+            name: volume_name.to_owned(),
         });
     }
     path.step(
         Action::Create {
-            volume_name: volume_name.clone(),
+            volume_name: volume_name.to_owned(),
             size: size.rounded_up_to_gib(),
             zone,
             offering,
@@ -95,30 +109,35 @@ fn create(case: &Case<'_>, resolution: &Resolution, path: &mut Path) {
     );
 }
 
-fn adopt(case: &Case<'_>, resolution: &Resolution, path: &mut Path) {
+fn adopt<'a>(case: &Case<'a>, resolution: &Resolution, path: &mut Path) -> Option<&'a CloudVolume> {
     let Some(id) = resolution.existing else {
-        return unresolved(case, path);
+        unresolved(case, path);
+        return None;
+    };
+    let volume = match case.world.observed.cloud.volume(id, case.settled()) {
+        Reading::Present(volume) => volume,
+        Reading::Unknown(why) => {
+            path.observe(format!("volume {id}: {why}"));
+            return None;
+        }
+        Reading::Absent => {
+            path.block(Blocked::NotFound {
+                what: "volume",
+                name: id.to_string(),
+            });
+            return None;
+        }
     };
     if let Some(name) = case.index.bound_to(id) {
-        return path.block(Blocked::BoundTo {
+        path.block(Blocked::BoundTo {
             volume: id,
             name: name.clone(),
         });
     }
-    let volume = match case.world.observed.cloud.volume(id, case.settled()) {
-        Reading::Present(volume) => volume,
-        Reading::Unknown(why) => return path.observe(format!("volume {id}: {why}")),
-        Reading::Absent => {
-            return path.block(Blocked::NotFound {
-                what: "volume",
-                name: id.to_string(),
-            });
-        }
-    };
     match &volume.state {
         VolumeState::Allocated | VolumeState::Ready => {}
         VolumeState::Destroy | VolumeState::Expunged => {
-            return path.block(Blocked::VolumeDestroyed { volume: id });
+            path.block(Blocked::VolumeDestroyed { volume: id });
         }
         VolumeState::Transitional(state) | VolumeState::Other(state) => {
             path.wait(Waiting::Transitional {
@@ -130,7 +149,11 @@ fn adopt(case: &Case<'_>, resolution: &Resolution, path: &mut Path) {
     if let Some(job) = volume.pending_job {
         path.wait(Waiting::ForeignJob { job });
     }
-    tag(case, volume, Mark::Adopted, path);
+    if path.is_clear() {
+        tag(case, volume, Mark::Adopted, path);
+        path.ahead("Bind", format!("bind to {id}"), "it carries our claim then");
+    }
+    Some(volume)
 }
 
 /// Claims a volume, unless somebody else does.
@@ -193,26 +216,30 @@ pub(super) fn immutable(case: &Case<'_>, volume: &CloudVolume, path: &mut Path) 
     }
 }
 
-/// What follows once the volume is ours, as far as the spec alone tells.
-fn rest_of_a_new_volume(case: &Case<'_>, path: &mut Path) {
-    use crate::model::desired::AttachVm;
+/// What follows once the volume is ours, as far as the spec and the volume tell.
+fn rest_of_the_way(case: &Case<'_>, volume: Option<&CloudVolume>, path: &mut Path) {
     let spec = case.want.spec();
+    let at = volume.and_then(|volume| volume.attachment).map(|at| at.vm);
+    let is_here = at.is_some_and(|at| case.self_vm() == Reading::Present(at));
     if let Some(attach) = &spec.attach_to {
         let to = match &attach.vm {
-            AttachVm::SelfVm => "this VM".to_owned(),
+            AttachVm::SelfVm if is_here => None,
+            AttachVm::SelfVm => Some("this VM".to_owned()),
             AttachVm::Nobody => return,
-            AttachVm::Vm(vm) => format!("VM {vm}"),
+            AttachVm::Vm(vm) => Some(format!("VM {vm}")),
         };
-        path.ahead("Attach", format!("attach it to {to}"), "spec.attachTo");
+        if let Some(to) = to {
+            path.ahead("Attach", format!("attach it to {to}"), "spec.attachTo");
+        }
         if attach.vm != AttachVm::SelfVm {
             return;
         }
     }
     if let Some(export) = &spec.export {
-        let name = export
-            .name
-            .as_ref()
-            .map_or_else(|| "migration-vol-<its id>".to_owned(), ToString::to_string);
+        let name = match &export.name {
+            Some(name) => name.to_string(),
+            None => "migration-vol-<its id>".to_owned(),
+        };
         let text = format!("export its disk as {name} once it is proven");
         path.ahead("Export", text, "spec.export");
     }

@@ -117,9 +117,16 @@ impl Path {
             cause,
             reason: reason.into(),
         };
-        match self.first {
+        match &self.first {
             None => self.first = Some(First::Step(step)),
-            Some(_) => self.then.push(step.into()),
+            // Two stages may want the same, for instance an export withdrawn.
+            Some(First::Step(first)) if first.action == step.action => {}
+            Some(_) => {
+                let step = Ahead::from(step);
+                if !self.then.iter().any(|ahead| ahead.text == step.text) {
+                    self.then.push(step);
+                }
+            }
         }
     }
 
