@@ -1,1 +1,18 @@
-//! The loop.
+//! The loop: keeps the world, decides when to look and when to act, and never what to do.
+//!
+//! [`Core`] is a state machine without I/O: events go in, effects come out, time is an argument. The
+//! daemon runs the effects in tasks; tests run them one by one, in any order, on an
+//! explicit clock, and stop between any two.
+
+mod backoff;
+mod core;
+mod dispatch;
+mod execute;
+mod learn;
+mod queue;
+pub mod run;
+pub mod settle;
+pub mod status;
+
+pub use self::core::{Core, Effect, Event, JobAnswers, Memo, Pace};
+pub use self::execute::{Seen, broken, execute};

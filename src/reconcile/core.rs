@@ -1,0 +1,616 @@
+//! The state of the loop, and what each event changes in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::act::{Acted, LocalResult};
+use crate::cloudstack::JobState;
+use crate::model::memory::{
+    AcceptedView, Binding, Failure, FailureClass, ImpliedStep, Intent, Memory, Outcome, Progress,
+    Resolution,
+};
+use crate::model::observed::{Disks, HostView, NbdView};
+use crate::model::{
+    Action, BootTime, IntentId, JobId, Now, Observed, Reading, Serial, Timestamp, VmId, VolumeId,
+    VolumeName,
+};
+use crate::observe::{CloudAnswer, CloudQuery};
+use crate::plan::{Desired, Guard, Plan, Policy, Step, World, is_implied};
+use crate::store::{Effects, PlacementChange};
+
+use super::backoff;
+use super::queue::Queue;
+use super::settle;
+
+/// How often the outside is asked without an occasion, and how much is done at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pace {
+    /// Between two complete listings of CloudStack.
+    pub resync: Duration,
+    /// Between two looks at open jobs.
+    pub jobs: Duration,
+    /// Between two scans of the host and the NBD server without an event.
+    pub rescan: Duration,
+    /// How long CloudStack may accept a call after it was journalled.
+    pub request_ttl: Duration,
+    /// How much longer CloudStack may work on an accepted call before it shows.
+    pub handling: Duration,
+    /// Cloud actions under way at once.
+    pub parallel: usize,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            resync: Duration::from_secs(60),
+            jobs: Duration::from_secs(1),
+            rescan: Duration::from_secs(10),
+            request_ttl: Duration::from_secs(60),
+            handling: Duration::from_secs(60),
+            parallel: 16,
+        }
+    }
+}
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// The sources were read.
+    Desired(Desired),
+    /// Something about this machine's disks changed; what, is not known yet.
+    HostChanged,
+    /// The host was read.
+    Host(HostView),
+    /// The NBD server changed or went away; what, is not known yet.
+    NbdChanged,
+    /// The NBD server was asked.
+    Nbd(NbdView),
+    /// CloudStack was asked.
+    Cloud(CloudQuery, Result<CloudAnswer, String>),
+    /// CloudStack was asked about jobs.
+    Jobs(Result<JobAnswers, String>),
+    /// An action was carried out, as far as it goes.
+    Acted(VolumeName, Box<Step>, Acted),
+    /// An end was written to the journal; `Err` if the store refused.
+    Settled(Box<Intent>, Outcome, Effects, Result<(), String>),
+    /// A memo was written; `Err` if the store refused.
+    Remembered(Memo, Result<(), String>),
+    /// Somebody asked for everything to be looked at now.
+    Resync,
+}
+
+/// What CloudStack said about jobs.
+#[derive(Debug, Clone, Default)]
+pub struct JobAnswers {
+    /// By intent.
+    pub states: BTreeMap<IntentId, JobState>,
+    /// The server's clock with those answers.
+    pub server_time: Option<Timestamp>,
+}
+
+/// Something to be carried out; each ends in one event.
+#[derive(Debug, Clone)]
+pub enum Effect {
+    /// Carry out a step. `Some` intent for every cloud action.
+    Act(VolumeName, Box<Step>, Option<Box<Intent>>),
+    /// Ask CloudStack.
+    ObserveCloud(CloudQuery),
+    /// Ask CloudStack about these jobs.
+    PollJobs(Vec<(IntentId, JobId)>),
+    /// Read the host.
+    ObserveHost,
+    /// Ask the NBD server.
+    ObserveNbd,
+    /// Write the end of an intent.
+    Settle(Box<Intent>, Outcome, Effects),
+    /// Write something learnt.
+    Remember(Memo),
+}
+
+/// Something learnt that outlives a restart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Memo {
+    /// What the names in a spec mean.
+    Resolution(VolumeName, Resolution),
+    /// What CloudStack said of bound volumes.
+    Views(Vec<(VolumeId, AcceptedView)>),
+    /// Where volumes were found as asked for.
+    Placements(Vec<(VolumeId, VmId)>),
+    /// Time that counted for abandoned specs.
+    Abandoned(Vec<(VolumeName, Duration)>),
+}
+
+/// The state of the loop.
+pub struct Core {
+    pub(super) world: World,
+    pub(super) policy: Policy,
+    pub(super) pace: Pace,
+    pub(super) plan: Plan,
+    pub(super) queue: Queue,
+    pub(super) replan: bool,
+    /// Volumes whose next step is decided and waits for its lane.
+    pub(super) ready: BTreeSet<VolumeName>,
+    /// Volumes whose decision waits for a newer reading.
+    pub(super) observing: BTreeSet<VolumeName>,
+    /// Intents whose call has not come back.
+    pub(super) sending: BTreeSet<IntentId>,
+    /// Volumes with a local step under way.
+    pub(super) local: BTreeSet<VolumeName>,
+    /// Ends handed out to be written.
+    pub(super) settling: BTreeSet<IntentId>,
+    pub(super) jobs: JobAnswers,
+    pub(super) asks: Asks,
+    pub(super) unresolved: BTreeSet<VolumeName>,
+    pub(super) counted_at: Option<BootTime>,
+    /// Why the journal cannot be written, while it cannot.
+    pub(super) store_down: Option<String>,
+    /// Volumes whose decision changed and was not reported yet.
+    pub(super) changed: BTreeSet<VolumeName>,
+    /// Learnt, and not handed out yet.
+    pub(super) memos: Vec<Memo>,
+    pub(super) random: fastrand::Rng,
+}
+
+/// What has to be asked, and when it was asked last.
+#[derive(Debug, Default)]
+pub(super) struct Asks {
+    pub full: Ask,
+    pub host: Ask,
+    pub nbd: Ask,
+    pub jobs: Ask,
+    /// Volumes to read again by id.
+    pub ids: BTreeSet<VolumeId>,
+    /// Whether some are being read.
+    pub ids_asked: bool,
+    /// Listings of CloudStack that failed in a row.
+    pub failures: u32,
+}
+
+/// One question to the outside.
+#[derive(Debug, Default)]
+pub(super) struct Ask {
+    /// When it is due without an occasion; `None`: as soon as possible.
+    pub due: Option<BootTime>,
+    /// Whether the answer is under way.
+    pub asked: bool,
+}
+
+impl Ask {
+    pub fn now(&mut self) {
+        self.due = None;
+    }
+
+    pub fn is_due(&self, now: BootTime) -> bool {
+        !self.asked && self.due.is_none_or(|due| due <= now)
+    }
+
+    /// Takes the answer; the question is due again at `next`, or at once if it was asked
+    /// for while this answer was under way.
+    pub fn answered(&mut self, next: BootTime) {
+        self.asked = false;
+        if self.due.is_some() {
+            self.due = Some(next);
+        }
+    }
+
+    /// Marks the question as asked. What happens from here on needs a new answer.
+    pub fn ask(&mut self) {
+        self.asked = true;
+        self.due = Some(BootTime::from_millis(u64::MAX));
+    }
+}
+
+impl Core {
+    /// A loop that remembers `memory` and has looked at nothing yet.
+    pub fn new(memory: Memory, policy: Policy, pace: Pace, seed: u64) -> Self {
+        Self {
+            world: World {
+                desired: Desired::default(),
+                observed: Observed::default(),
+                memory,
+            },
+            policy,
+            pace,
+            plan: Plan {
+                volumes: BTreeMap::new(),
+                guard: Guard::default(),
+            },
+            queue: Queue::default(),
+            replan: false,
+            ready: BTreeSet::new(),
+            observing: BTreeSet::new(),
+            sending: BTreeSet::new(),
+            local: BTreeSet::new(),
+            settling: BTreeSet::new(),
+            jobs: JobAnswers::default(),
+            asks: Asks::default(),
+            unresolved: BTreeSet::new(),
+            counted_at: None,
+            store_down: None,
+            changed: BTreeSet::new(),
+            memos: Vec::new(),
+            random: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    /// The world as far as it is known.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// The decisions in force.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The limits in force.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Why the journal cannot be written, while it cannot: then nothing in CloudStack is changed.
+    pub fn store_down(&self) -> Option<&str> {
+        self.store_down.as_deref()
+    }
+
+    /// Whether nothing is under way: no step, no open call, no answer awaited.
+    pub fn is_quiet(&self) -> bool {
+        self.local.is_empty() && self.settling.is_empty() && self.world.memory.intents.is_empty()
+    }
+
+    /// Takes note of something that happened. What follows from it comes out of
+    /// [`Core::poll`].
+    pub fn handle(&mut self, event: Event, now: Now) {
+        match event {
+            Event::Desired(desired) => self.desired(desired, now),
+            Event::HostChanged => self.asks.host.now(),
+            Event::Host(view) => self.host(view, now),
+            Event::NbdChanged => self.asks.nbd.now(),
+            Event::Nbd(view) => self.nbd(view, now),
+            Event::Cloud(query, answer) => self.cloud(query, answer, now),
+            Event::Jobs(answers) => self.job_answers(answers, now),
+            Event::Acted(name, step, acted) => self.acted(&name, *step, acted, now),
+            Event::Settled(intent, outcome, effects, written) => {
+                self.settling.remove(&intent.id);
+                match written {
+                    Ok(()) => self.settled(*intent, &outcome, &effects, now),
+                    Err(why) => self.store_failed(why),
+                }
+            }
+            Event::Remembered(memo, written) => self.remembered(memo, written, now),
+            Event::Resync => {
+                self.asks.full.now();
+                self.asks.host.now();
+                self.asks.nbd.now();
+                self.replan = true;
+            }
+        }
+    }
+
+    fn desired(&mut self, desired: Desired, now: Now) {
+        let before = std::mem::replace(&mut self.world.desired, desired);
+        let mut changed: Vec<VolumeName> = Vec::new();
+        for (name, want) in &self.world.desired.volumes {
+            if before.volumes.get(name) != Some(want) {
+                changed.push(name.clone());
+            }
+        }
+        for name in before.volumes.keys() {
+            if !self.world.desired.volumes.contains_key(name) {
+                self.plan.volumes.remove(name);
+                self.ready.remove(name);
+                self.observing.remove(name);
+            }
+        }
+        if before.files != self.world.desired.files {
+            self.replan = true;
+        }
+        for name in changed {
+            self.unresolved.insert(name.clone());
+            self.queue.wake(&name, now.boot);
+        }
+    }
+
+    fn host(&mut self, view: HostView, now: Now) {
+        let before = std::mem::replace(&mut self.world.observed.host, view);
+        self.asks.host.answered(now.boot.plus(self.pace.rescan));
+        let view = &self.world.observed.host;
+        if view.self_vm != before.self_vm || !same_kind(&view.disks, &before.disks) {
+            self.replan = true;
+        }
+        let changed = changed_serials(&before, view);
+        if changed.is_empty() {
+            return self.wake_observing(now);
+        }
+        // What is served is compared with the disks, so it is asked again; and CloudStack
+        // knows why a disk came or went.
+        self.asks.nbd.now();
+        for (name, binding) in &self.world.memory.bindings {
+            if changed.contains(&Serial::of(binding.volume)) {
+                self.asks.ids.insert(binding.volume);
+                self.queue.wake(name, now.boot);
+            }
+        }
+        self.wake_observing(now);
+    }
+
+    fn nbd(&mut self, view: NbdView, now: Now) {
+        let before = std::mem::replace(&mut self.world.observed.nbd, view);
+        self.asks.nbd.answered(now.boot.plus(self.pace.rescan));
+        if before.exports != self.world.observed.nbd.exports {
+            self.replan = true;
+        }
+        self.wake_observing(now);
+    }
+
+    /// Wakes the volumes that wait for a newer reading.
+    pub(super) fn wake_observing(&mut self, now: Now) {
+        for name in std::mem::take(&mut self.observing) {
+            self.queue.wake(&name, now.boot);
+        }
+    }
+
+    fn job_answers(&mut self, answers: Result<JobAnswers, String>, now: Now) {
+        self.asks.jobs.answered(now.boot.plus(self.pace.jobs));
+        match answers {
+            Ok(answers) => self.jobs = answers,
+            Err(why) => self.cloud_down(why, now),
+        }
+    }
+
+    fn acted(&mut self, name: &VolumeName, step: Step, acted: Acted, now: Now) {
+        match acted {
+            Acted::Open(intent) => {
+                self.journalled(name, &step, &intent, now);
+                self.world.memory.intents.insert(name.clone(), *intent);
+                // Its job is looked at after a short while, not at once: it has just begun.
+                self.asks.jobs.due = Some(now.boot.plus(self.pace.jobs));
+            }
+            Acted::Ended(intent, outcome) => {
+                self.journalled(name, &step, &intent, now);
+                self.settled(*intent, &outcome, &Effects::default(), now);
+            }
+            Acted::NotJournalled(intent, why) => {
+                self.sending.remove(&intent.id);
+                self.world.memory.intents.remove(name);
+                self.store_failed(why.clone());
+                self.fail(name, step.action.kind(), FailureClass::Retry, why, now);
+            }
+            Acted::NotSent(intent, class, text) => {
+                self.sending.remove(&intent.id);
+                self.world.memory.intents.remove(name);
+                self.fail(name, step.action.kind(), class, text, now);
+            }
+            Acted::Local(result) => {
+                self.local.remove(name);
+                self.acted_locally(name, &step, result, now);
+            }
+        }
+        self.queue.wake(name, now.boot);
+    }
+
+    fn journalled(&mut self, name: &VolumeName, step: &Step, intent: &Intent, now: Now) {
+        self.sending.remove(&intent.id);
+        self.store_down = None;
+        self.note_implied(step, name, now);
+    }
+
+    fn acted_locally(&mut self, name: &VolumeName, step: &Step, result: LocalResult, now: Now) {
+        match result {
+            LocalResult::Done => {
+                self.world.memory.failures.remove(name);
+                self.apply_local(name, &step.action);
+            }
+            LocalResult::Failed(class, text) => {
+                self.fail(name, step.action.kind(), class, text, now);
+            }
+        }
+        match step.action {
+            Action::Export { .. } | Action::Withdraw { .. } => {
+                self.world.memory.served.insert(name.clone(), now.boot);
+                self.asks.host.now();
+                self.asks.nbd.now();
+            }
+            Action::Create { .. }
+            | Action::Tag { .. }
+            | Action::Bind { .. }
+            | Action::Grow { .. }
+            | Action::Attach { .. }
+            | Action::Detach { .. } => {}
+        }
+    }
+
+    /// What a local step that was done changes in what is remembered; the store has it already.
+    fn apply_local(&mut self, name: &VolumeName, action: &Action) {
+        match action {
+            Action::Bind { volume, claim } => {
+                let binding = Binding {
+                    volume: *volume,
+                    uid: claim.spec,
+                    mark: claim.mark,
+                };
+                self.world.memory.bindings.insert(name.clone(), binding);
+            }
+            Action::Export { export, volume, .. } => {
+                self.world
+                    .memory
+                    .export_names
+                    .insert(export.clone(), *volume);
+            }
+            Action::Create { .. }
+            | Action::Tag { .. }
+            | Action::Grow { .. }
+            | Action::Attach { .. }
+            | Action::Detach { .. }
+            | Action::Withdraw { .. } => {}
+        }
+    }
+
+    fn note_implied(&mut self, step: &Step, name: &VolumeName, now: Now) {
+        let owner = self
+            .world
+            .desired
+            .volumes
+            .get(name)
+            .map(|want| want.owner.clone());
+        if let (true, Some(owner)) = (is_implied(step), owner) {
+            self.world.memory.implied.push(ImpliedStep {
+                kind: step.action.kind().to_owned(),
+                owner,
+                at: now.wall,
+            });
+        }
+    }
+
+    /// An intent's end is known and written.
+    fn settled(&mut self, intent: Intent, outcome: &Outcome, effects: &Effects, now: Now) {
+        let name = intent.name.clone();
+        self.store_down = None;
+        let memory = &mut self.world.memory;
+        memory.intents.remove(&name);
+        memory.settled.insert(name.clone(), now.boot);
+        self.jobs.states.remove(&intent.id);
+        if let Some(binding) = effects.binding {
+            memory.bindings.insert(name.clone(), binding);
+        }
+        match effects.placement {
+            Some(PlacementChange::Put(volume, vm)) => {
+                memory.placements.insert(volume, vm);
+            }
+            Some(PlacementChange::Forget(volume)) => {
+                memory.placements.remove(&volume);
+                memory.vanished.remove(&volume);
+            }
+            None => {}
+        }
+        match settle::failure_of(outcome) {
+            None => {
+                self.world.memory.failures.remove(&name);
+            }
+            Some((class, text)) => self.fail(&name, intent.action.kind(), class, text, now),
+        }
+        self.look_again(&name, intent.action.volume(), now);
+    }
+
+    /// After a change, only readings begun later count: asks for them.
+    fn look_again(&mut self, name: &VolumeName, volume: Option<VolumeId>, now: Now) {
+        let bound = self
+            .world
+            .memory
+            .bindings
+            .get(name)
+            .map(|binding| binding.volume);
+        match bound.or(volume) {
+            Some(volume) => {
+                self.asks.ids.insert(volume);
+            }
+            None => self.asks.full.now(),
+        }
+        self.asks.host.now();
+        self.queue.wake(name, now.boot);
+    }
+
+    pub(super) fn fail(
+        &mut self,
+        name: &VolumeName,
+        kind: &'static str,
+        class: FailureClass,
+        text: String,
+        now: Now,
+    ) {
+        let generation = self
+            .world
+            .desired
+            .volumes
+            .get(name)
+            .map_or(0, |want| want.generation);
+        let failures = &mut self.world.memory.failures;
+        let attempts = failures
+            .get(name)
+            .filter(|before| before.kind == kind && before.generation == generation)
+            .map_or(1, |before| before.attempts.saturating_add(1));
+        let wait = backoff::delay(class, attempts, self.random.f64());
+        failures.insert(
+            name.clone(),
+            Failure {
+                kind: kind.to_owned(),
+                generation,
+                class,
+                text,
+                attempts,
+                at: now.wall,
+                retry_at: now.boot.plus(wait),
+            },
+        );
+    }
+
+    fn remembered(&mut self, memo: Memo, written: Result<(), String>, now: Now) {
+        if let Err(why) = written {
+            if let Memo::Resolution(name, _) = memo {
+                self.unresolved.insert(name);
+            }
+            return self.store_failed(why);
+        }
+        if let Memo::Resolution(name, resolution) = memo {
+            self.queue.wake(&name, now.boot);
+            self.world.memory.resolutions.insert(name, resolution);
+        }
+    }
+
+    fn store_failed(&mut self, why: String) {
+        self.store_down = Some(why);
+    }
+
+    /// A new intent for `step`, not written yet.
+    pub(super) fn intent(&mut self, name: &VolumeName, step: &Step, now: Now) -> Intent {
+        let server = self.world.observed.cloud.server_time;
+        let there = server.map_or(now.wall, |(at, read)| at.plus(now.boot.since(read)));
+        let random = self.random.u128(..).to_be_bytes();
+        Intent {
+            id: IntentId::new(uuid::Builder::from_random_bytes(random).into_uuid()),
+            name: name.clone(),
+            generation: self
+                .world
+                .desired
+                .volumes
+                .get(name)
+                .map_or(0, |want| want.generation),
+            action: step.action.clone(),
+            cause: step.cause,
+            created: now.wall,
+            expires: there.plus(self.pace.request_ttl),
+            progress: Progress::Journalled,
+        }
+    }
+}
+
+fn same_kind<T>(left: &Reading<T>, right: &Reading<T>) -> bool {
+    std::mem::discriminant(left) == std::mem::discriminant(right)
+}
+
+/// Serials whose disk, or link, came, went or changed.
+fn changed_serials(before: &HostView, after: &HostView) -> BTreeSet<Serial> {
+    let empty = Disks::default();
+    let disks = |view: &HostView| match &view.disks {
+        Reading::Present(disks) => disks.clone(),
+        Reading::Absent | Reading::Unknown(_) => empty.clone(),
+    };
+    let (before, after) = (disks(before), disks(after));
+    if before == after {
+        return BTreeSet::new();
+    }
+    let serials = before.devices.values().chain(after.devices.values());
+    serials
+        .filter_map(|device| device.serial.clone())
+        .filter(|serial| {
+            let seen = |disks: &Disks| {
+                let devices: Vec<_> = disks.with_serial(serial).cloned().collect();
+                let link = disks
+                    .link_for(serial)
+                    .map(|(link, device)| (link.to_owned(), device.kernel_name.clone()));
+                (devices, link)
+            };
+            seen(&before) != seen(&after)
+        })
+        .collect()
+}

@@ -1,0 +1,361 @@
+//! From what is known to what is done next: decides the volumes that are due, hands out
+//! their steps as lanes allow, and asks for what is missing.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::model::desired::{Presence, Reclaim};
+use crate::model::memory::{Intent, Progress};
+use crate::model::{Action, BootTime, Now, Timestamp, VolumeName, WithdrawMode};
+use crate::observe::CloudQuery;
+use crate::plan::{
+    Decision, Index, SourceHealth, VolumePlan, Waiting, decide, is_implied, plan, resolve,
+};
+
+use super::core::{Core, Effect, Memo};
+use super::settle::{self, Verdict};
+
+/// Volumes read again by id in one query; more wait for the next. Keeps a view that lost
+/// everything from turning into a flood of look-ups.
+const IDS_AT_ONCE: usize = 200;
+/// How often the time that counts for abandoned specs is written down.
+const COUNT_STEP: Duration = Duration::from_secs(1);
+
+impl Core {
+    /// What is to be carried out now. Call again after every event, and at
+    /// [`Core::next_due`].
+    pub fn poll(&mut self, now: Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.count_abandoned(now);
+        self.resolve_names(&mut effects);
+        self.judge_intents(&mut effects);
+        self.decide_due(now);
+        self.dispatch(&mut effects, now);
+        self.ask(&mut effects, now);
+        self.memos(&mut effects);
+        effects
+    }
+
+    /// When [`Core::poll`] has something to do without an event.
+    pub fn next_due(&self) -> Option<BootTime> {
+        let asks = [&self.asks.full, &self.asks.host, &self.asks.nbd];
+        let jobs = self.has_jobs_to_ask().then_some(&self.asks.jobs);
+        asks.into_iter()
+            .chain(jobs)
+            .filter(|ask| !ask.asked)
+            .map(|ask| ask.due.unwrap_or_default())
+            .chain(self.queue.next())
+            .min()
+    }
+
+    /// Adds the time since the last count to every abandoned spec, if it may count.
+    fn count_abandoned(&mut self, now: Now) {
+        let before = *self.counted_at.get_or_insert(now.boot);
+        let elapsed = now.boot.since(before);
+        if elapsed < COUNT_STEP {
+            return;
+        }
+        self.counted_at = Some(now.boot);
+        let sound = self.world.desired.files == SourceHealth::Sound;
+        if !sound || self.plan.guard.freeze.is_some() {
+            return;
+        }
+        let grace = self.policy.detach_grace;
+        let mut counted = Vec::new();
+        for (name, want) in &mut self.world.desired.volumes {
+            let waits = want.spec().reclaim_policy != Reclaim::Retain;
+            if let Presence::Abandoned { counted: so_far } = &mut want.presence
+                && waits
+                && *so_far < grace
+            {
+                *so_far = so_far.saturating_add(elapsed);
+                counted.push((name.clone(), *so_far));
+            }
+        }
+        for (name, _) in &counted {
+            self.queue.wake(name, now.boot);
+        }
+        if !counted.is_empty() {
+            self.memos.push(Memo::Abandoned(counted));
+        }
+    }
+
+    /// Resolves the names of every generation that is not resolved yet, once.
+    fn resolve_names(&mut self, effects: &mut Vec<Effect>) {
+        let world = &self.world;
+        self.unresolved.retain(|name| {
+            let Some(want) = world.desired.volumes.get(name) else {
+                return false;
+            };
+            let known = world.memory.resolutions.get(name);
+            if known.is_some_and(|known| known.generation == want.generation) {
+                return false;
+            }
+            match resolve(want, &world.observed) {
+                Ok(Some(found)) => {
+                    effects.push(Effect::Remember(Memo::Resolution(name.clone(), found)));
+                    false
+                }
+                Ok(None) | Err(_) => true,
+            }
+        });
+    }
+
+    /// Ends every open intent whose end is known.
+    fn judge_intents(&mut self, effects: &mut Vec<Effect>) {
+        let Some(answered) = self.jobs.server_time else {
+            return;
+        };
+        let mut undecided = Vec::new();
+        for (name, intent) in &self.world.memory.intents {
+            if self.sending.contains(&intent.id) || self.settling.contains(&intent.id) {
+                continue;
+            }
+            let Some(state) = self.jobs.states.get(&intent.id) else {
+                continue;
+            };
+            match settle::judge(&self.world, intent, state, answered, self.pace.handling) {
+                Verdict::Open => {}
+                Verdict::NeedsListing => self.asks.full.now(),
+                Verdict::Undecided(candidates) => undecided.push((name.clone(), candidates)),
+                Verdict::Ended(outcome) => {
+                    let uid = self.world.desired.volumes.get(name).map(|want| want.uid);
+                    let settled = match uid {
+                        Some(uid) => settle::effects(intent, &outcome, uid),
+                        None => crate::store::Effects::default(),
+                    };
+                    self.settling.insert(intent.id);
+                    let intent = Box::new(intent.clone());
+                    effects.push(Effect::Settle(intent, outcome, settled));
+                }
+            }
+        }
+        for (name, candidates) in undecided {
+            if let Some(intent) = self.world.memory.intents.get_mut(&name) {
+                intent.progress = Progress::Undecided(candidates);
+            }
+        }
+    }
+
+    /// Decides every volume that is due; all of them if something changed for all.
+    fn decide_due(&mut self, now: Now) {
+        let due = self.queue.take_due(now.boot);
+        if !std::mem::take(&mut self.replan) {
+            let mut decided = Vec::with_capacity(due.len());
+            {
+                let index = Index::new(&self.world);
+                for name in due {
+                    if let Some(want) = self.world.desired.volumes.get(&name) {
+                        let plan = decide(&self.world, &index, &self.policy, want, now);
+                        decided.push((name, plan));
+                    }
+                }
+            }
+            let implied = decided.iter().any(|(_, plan)| match &plan.decision {
+                Decision::Act { now, .. } => is_implied(now),
+                Decision::InSync
+                | Decision::Released
+                | Decision::Waiting { .. }
+                | Decision::Blocked { .. }
+                | Decision::Observing { .. } => false,
+            });
+            if !implied {
+                for (name, plan) in decided {
+                    self.record(name, plan, now);
+                }
+                return;
+            }
+        }
+        // The guard judges whole plans only.
+        let whole = plan(&self.world, &self.policy, &self.plan.guard, now);
+        self.plan.guard = whole.guard;
+        for (name, plan) in whole.volumes {
+            self.record(name, plan, now);
+        }
+    }
+
+    fn record(&mut self, name: VolumeName, plan: VolumePlan, now: Now) {
+        self.ready.remove(&name);
+        self.observing.remove(&name);
+        match &plan.decision {
+            Decision::Act { .. } => {
+                self.ready.insert(name.clone());
+            }
+            Decision::Observing { .. } => {
+                self.observing.insert(name.clone());
+            }
+            Decision::Waiting { on, .. } => {
+                if let Some(until) = on.until() {
+                    self.queue.wake(&name, until);
+                }
+                if let Waiting::Grace { .. } = on {
+                    self.queue.wake(&name, now.boot.plus(COUNT_STEP));
+                }
+            }
+            Decision::InSync | Decision::Released | Decision::Blocked { .. } => {}
+        }
+        if self.plan.volumes.get(&name) != Some(&plan) {
+            self.changed.insert(name.clone());
+        }
+        self.plan.volumes.insert(name, plan);
+    }
+
+    /// Volumes whose decision changed since this was last asked.
+    pub fn take_changed(&mut self) -> BTreeSet<VolumeName> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Hands out steps: what is wrong on the host first, then as lanes allow.
+    fn dispatch(&mut self, effects: &mut Vec<Effect>, now: Now) {
+        let (urgent, rest): (Vec<VolumeName>, Vec<VolumeName>) = self
+            .ready
+            .iter()
+            .cloned()
+            .partition(|name| self.step_of(name).is_some_and(is_urgent));
+        for name in urgent.into_iter().chain(rest) {
+            let Some(action) = self.step_of(&name) else {
+                self.ready.remove(&name);
+                continue;
+            };
+            if self.lane_is_free(&name, action) {
+                self.ready.remove(&name);
+                self.hand_out(&name, effects, now);
+            }
+        }
+    }
+
+    fn step_of(&self, name: &VolumeName) -> Option<&Action> {
+        match &self.plan.volumes.get(name)?.decision {
+            Decision::Act { now, .. } => Some(&now.action),
+            Decision::InSync
+            | Decision::Released
+            | Decision::Waiting { .. }
+            | Decision::Blocked { .. }
+            | Decision::Observing { .. } => None,
+        }
+    }
+
+    fn lane_is_free(&self, name: &VolumeName, action: &Action) -> bool {
+        if !action.is_cloud() {
+            let needs_store = matches!(action, Action::Bind { .. });
+            let can_write = self.store_down.is_none() || !needs_store;
+            return can_write && !self.local.contains(name);
+        }
+        let open = &self.world.memory.intents;
+        let vm_is_free = |vm| open.values().all(|intent| intent.action.vm() != Some(vm));
+        let volume_is_free = |volume| {
+            open.values()
+                .all(|intent| intent.action.volume() != Some(volume))
+        };
+        !self.local.contains(name)
+            && !open.contains_key(name)
+            && open.len() < self.pace.parallel
+            && action.vm().is_none_or(vm_is_free)
+            && action.volume().is_none_or(volume_is_free)
+    }
+
+    /// Hands out the step of `name`, if it still is what has to be done: the queue chooses
+    /// when, never what.
+    fn hand_out(&mut self, name: &VolumeName, effects: &mut Vec<Effect>, now: Now) {
+        let Some(want) = self.world.desired.volumes.get(name) else {
+            return;
+        };
+        let index = Index::new(&self.world);
+        let fresh = decide(&self.world, &index, &self.policy, want, now);
+        let planned = self.plan.volumes.get(name).map(|plan| &plan.decision);
+        let step = match (&fresh.decision, planned) {
+            (Decision::Act { now: fresh, .. }, Some(Decision::Act { now: planned, .. }))
+                if fresh == planned =>
+            {
+                fresh.clone()
+            }
+            _ => {
+                self.queue.wake(name, now.boot);
+                return;
+            }
+        };
+        if step.action.is_cloud() {
+            let intent = self.intent(name, &step, now);
+            self.sending.insert(intent.id);
+            self.world
+                .memory
+                .intents
+                .insert(name.clone(), intent.clone());
+            effects.push(Effect::Act(name.clone(), step, Some(Box::new(intent))));
+        } else {
+            self.local.insert(name.clone());
+            effects.push(Effect::Act(name.clone(), step, None));
+        }
+    }
+
+    fn has_jobs_to_ask(&self) -> bool {
+        self.open_jobs().next().is_some() && self.world.observed.cloud.listed.is_ok()
+    }
+
+    fn open_jobs(&self) -> impl Iterator<Item = &Intent> {
+        self.world.memory.intents.values().filter(|intent| {
+            !self.sending.contains(&intent.id) && !self.settling.contains(&intent.id)
+        })
+    }
+
+    /// Asks the outside for what is due.
+    fn ask(&mut self, effects: &mut Vec<Effect>, now: Now) {
+        if self.asks.host.is_due(now.boot) {
+            self.asks.host.ask();
+            effects.push(Effect::ObserveHost);
+        }
+        if self.asks.nbd.is_due(now.boot) && !self.asks.host.asked {
+            self.asks.nbd.ask();
+            effects.push(Effect::ObserveNbd);
+        }
+        if self.asks.full.is_due(now.boot) {
+            self.asks.full.ask();
+            let known = self.world.observed.cloud.catalogue.is_some();
+            effects.push(Effect::ObserveCloud(CloudQuery {
+                full: true,
+                catalogue: !known || !self.unresolved.is_empty(),
+                ids: Vec::new(),
+            }));
+        }
+        let reachable = self.world.observed.cloud.listed.is_ok();
+        if reachable && !self.asks.ids_asked && !self.asks.ids.is_empty() {
+            let mut ids: Vec<_> = std::mem::take(&mut self.asks.ids).into_iter().collect();
+            self.asks
+                .ids
+                .extend(ids.drain(ids.len().min(IDS_AT_ONCE)..));
+            self.asks.ids_asked = true;
+            effects.push(Effect::ObserveCloud(CloudQuery {
+                full: false,
+                catalogue: false,
+                ids,
+            }));
+        }
+        if self.asks.jobs.is_due(now.boot) && self.has_jobs_to_ask() {
+            let jobs = self
+                .open_jobs()
+                .map(|intent| match intent.progress {
+                    Progress::Submitted(job) => (intent.id, job),
+                    Progress::Journalled | Progress::Undecided(_) => (intent.id, intent.id.job()),
+                })
+                .collect();
+            self.asks.jobs.ask();
+            effects.push(Effect::PollJobs(jobs));
+        }
+    }
+
+    /// CloudStack's clock now, as far as it is known.
+    pub fn server_now(&self, now: Now) -> Option<Timestamp> {
+        let (at, read) = self.world.observed.cloud.server_time?;
+        Some(at.plus(now.boot.since(read)))
+    }
+}
+
+fn is_urgent(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::Withdraw {
+            mode: WithdrawMode::Hard,
+            ..
+        }
+    )
+}

@@ -1,0 +1,264 @@
+//! What the loop learns from CloudStack's answers.
+
+use crate::model::desired::{AttachVm, DesiredVolume, Presence};
+use crate::model::memory::{AcceptedView, Binding};
+use crate::model::observed::{CloudView, CloudVolume};
+use crate::model::{BootTime, Now, Reading, VmId, VolumeId, VolumeName};
+use crate::observe::{CloudAnswer, CloudListing, CloudQuery};
+
+use super::core::{Core, Effect, Memo};
+
+/// Longest wait between two attempts while CloudStack is away, in seconds.
+const OUTAGE_RETRY_MAX: u64 = 30;
+
+impl Core {
+    pub(super) fn cloud(
+        &mut self,
+        query: CloudQuery,
+        answer: Result<CloudAnswer, String>,
+        now: Now,
+    ) {
+        if query.full {
+            self.asks.full.answered(now.boot.plus(self.pace.resync));
+        } else {
+            self.asks.ids_asked = false;
+        }
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(why) => {
+                self.asks.ids.extend(query.ids);
+                return self.cloud_down(why, now);
+            }
+        };
+        let was_down = self.world.observed.cloud.listed.is_err();
+        let touched = merge(&mut self.world.observed.cloud, answer);
+        match touched {
+            Touched::Everything => {
+                self.asks.failures = 0;
+                self.replan = true;
+                self.ask_for_missing();
+                let names: Vec<VolumeName> = self.world.memory.bindings.keys().cloned().collect();
+                self.learn(&names, now);
+            }
+            Touched::Some(_) if was_down => self.asks.full.now(),
+            Touched::Some(ids) => {
+                let names = self.names_of(&ids);
+                self.learn(&names, now);
+                for name in names {
+                    self.queue.wake(&name, now.boot);
+                }
+            }
+        }
+        self.wake_observing(now);
+    }
+
+    /// CloudStack is away: what it said no longer counts, what is served stays served.
+    pub(super) fn cloud_down(&mut self, why: String, now: Now) {
+        self.asks.failures = self.asks.failures.saturating_add(1);
+        let wait = 1_u64
+            .checked_shl(self.asks.failures.saturating_sub(1))
+            .unwrap_or(OUTAGE_RETRY_MAX)
+            .min(OUTAGE_RETRY_MAX);
+        let retry = now.boot.plus(std::time::Duration::from_secs(wait));
+        self.asks.full.due = Some(retry);
+        let listed = &mut self.world.observed.cloud.listed;
+        if listed.is_ok() {
+            self.replan = true;
+        }
+        *listed = Err(why);
+        self.wake_observing(now);
+    }
+
+    /// Bound volumes that a listing lacks are looked up by id: page sets prove nothing (I4).
+    fn ask_for_missing(&mut self) {
+        let cloud = &self.world.observed.cloud;
+        for binding in self.world.memory.bindings.values() {
+            if !cloud.volumes.contains_key(&binding.volume) {
+                self.asks.ids.insert(binding.volume);
+            }
+        }
+    }
+
+    fn names_of(&self, ids: &[VolumeId]) -> Vec<VolumeName> {
+        let ids: std::collections::BTreeSet<&VolumeId> = ids.iter().collect();
+        self.world
+            .memory
+            .bindings
+            .iter()
+            .filter(|(_, binding)| ids.contains(&binding.volume))
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    /// Takes over what is now known of bound volumes.
+    fn learn(&mut self, names: &[VolumeName], now: Now) {
+        let mut views = Vec::new();
+        let mut placements = Vec::new();
+        for name in names {
+            let memory = &self.world.memory;
+            let Some(binding) = memory.bindings.get(name) else {
+                continue;
+            };
+            let settled = memory.settled.get(name).copied();
+            let seen = self.world.observed.cloud.volume(binding.volume, settled);
+            let (Reading::Present(volume), None) = (seen, memory.intents.get(name)) else {
+                continue;
+            };
+            let view = AcceptedView {
+                size: volume.size,
+                attachment: volume.attachment,
+                at: now.wall,
+            };
+            let known = memory.views.get(&volume.id);
+            if known
+                .is_none_or(|known| known.size != view.size || known.attachment != view.attachment)
+            {
+                views.push((volume.id, view));
+            }
+            if let Some(vm) = self.agreed(name, binding, volume) {
+                placements.push((volume.id, vm));
+            }
+        }
+        for name in names {
+            self.note_vanished(name, now);
+        }
+        for (id, view) in &views {
+            self.world.memory.views.insert(*id, view.clone());
+        }
+        for (id, vm) in &placements {
+            self.world.memory.placements.insert(*id, *vm);
+        }
+        if !views.is_empty() {
+            self.memos.push(Memo::Views(views));
+        }
+        if !placements.is_empty() {
+            self.memos.push(Memo::Placements(placements));
+        }
+    }
+
+    /// The VM on which a volume is found as its spec asks, if that is news.
+    fn agreed(&self, name: &VolumeName, binding: &Binding, volume: &CloudVolume) -> Option<VmId> {
+        let at = volume.attachment?.vm;
+        let want = self.world.desired.volumes.get(name)?;
+        let known = self.world.memory.placements.get(&binding.volume) == Some(&at);
+        (!known && self.wanted_vm(want) == Some(at)).then_some(at)
+    }
+
+    fn wanted_vm(&self, want: &DesiredVolume) -> Option<VmId> {
+        match (&want.presence, want.spec().attach_to.as_ref()?) {
+            (Presence::Abandoned { .. }, _) => None,
+            (Presence::Declared, attach) => match attach.vm {
+                AttachVm::SelfVm => self.world.observed.host.self_vm.clone().present(),
+                AttachVm::Nobody => None,
+                AttachVm::Vm(_) => self.world.memory.resolutions.get(want.name())?.vm,
+            },
+        }
+    }
+
+    /// Notes since when a volume that was put on a VM is seen detached.
+    fn note_vanished(&mut self, name: &VolumeName, now: Now) {
+        let memory = &mut self.world.memory;
+        let Some(binding) = memory.bindings.get(name) else {
+            return;
+        };
+        let settled = memory.settled.get(name).copied();
+        let seen = self.world.observed.cloud.volume(binding.volume, settled);
+        match seen {
+            Reading::Present(CloudVolume {
+                attachment: None, ..
+            }) if memory.placements.contains_key(&binding.volume) => {
+                memory.vanished.entry(binding.volume).or_insert(now.boot);
+            }
+            Reading::Present(_) | Reading::Absent => {
+                memory.vanished.remove(&binding.volume);
+            }
+            Reading::Unknown(_) => {}
+        }
+    }
+
+    /// Hands out what was learnt since the last time.
+    pub(super) fn memos(&mut self, effects: &mut Vec<Effect>) {
+        effects.extend(self.memos.drain(..).map(Effect::Remember));
+    }
+}
+
+enum Touched {
+    Everything,
+    Some(Vec<VolumeId>),
+}
+
+/// Merges an answer into the view; of two readings of one volume, the one begun later counts.
+fn merge(view: &mut CloudView, answer: CloudAnswer) -> Touched {
+    let CloudAnswer {
+        listing,
+        catalogue,
+        read,
+        absent,
+        server_time,
+    } = answer;
+    if server_time.is_some() {
+        view.server_time = server_time;
+    }
+    if catalogue.is_some() {
+        view.catalogue = catalogue;
+    }
+    let full = listing.is_some();
+    if let Some(listing) = listing {
+        merge_listing(view, listing);
+    }
+    let mut touched = Vec::with_capacity(read.len() + absent.len());
+    for volume in read {
+        touched.push(volume.id);
+        let newer = |begun: &BootTime| volume.begun > *begun;
+        if view.absent.get(&volume.id).is_some_and(newer) {
+            view.absent.remove(&volume.id);
+        }
+        let known = view.volumes.get(&volume.id).map(|known| known.begun);
+        if known.as_ref().is_none_or(newer) {
+            view.volumes.insert(volume.id, volume);
+        }
+    }
+    for (id, begun) in absent {
+        touched.push(id);
+        if view
+            .volumes
+            .get(&id)
+            .is_some_and(|known| known.begun <= begun)
+        {
+            view.volumes.remove(&id);
+        }
+        view.absent.insert(id, begun);
+    }
+    if full {
+        Touched::Everything
+    } else {
+        Touched::Some(touched)
+    }
+}
+
+fn merge_listing(view: &mut CloudView, listing: CloudListing) {
+    let CloudListing {
+        volumes,
+        vms,
+        begun,
+    } = listing;
+    let mut merged: std::collections::BTreeMap<VolumeId, CloudVolume> = volumes
+        .into_iter()
+        .map(|volume| (volume.id, volume))
+        .collect();
+    for (id, known) in std::mem::take(&mut view.volumes) {
+        if known.begun > begun {
+            merged.insert(id, known);
+        }
+    }
+    view.absent.retain(|id, looked| match merged.get(id) {
+        Some(volume) => *looked > volume.begun,
+        None => true,
+    });
+    for id in view.absent.keys() {
+        merged.remove(id);
+    }
+    view.volumes = merged;
+    view.vms = vms.into_iter().map(|vm| (vm.id, vm)).collect();
+    view.listed = Ok(begun);
+}

@@ -1,0 +1,285 @@
+//! Runs the loop: carries out effects in tasks, feeds events back, answers questions.
+//!
+//! Cancel-safe: stopping drops the tasks; what they began is found again at the next start.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::act::{Acted, Hands, LocalResult};
+use crate::clock::{self, Clock};
+use crate::cloudstack::Transport;
+use crate::model::memory::{FailureClass, Outcome};
+use crate::model::{Now, VolumeName};
+use crate::nbd::ExportServer;
+use crate::plan::Decision;
+
+use super::core::{Core, Effect, Event};
+use super::execute::{Seen, broken, execute};
+use super::status::{Report, Transitions, report};
+
+/// A question to the running loop.
+#[derive(Debug)]
+pub enum Question {
+    /// Everything there is to say.
+    Report(oneshot::Sender<Report>),
+    /// Whether the loop can do its work.
+    Health(oneshot::Sender<Health>),
+    /// Look at everything now.
+    Resync,
+}
+
+/// Whether the loop can do its work: one reason for each thing that it cannot do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Health {
+    /// What is missing, a sentence each; empty when all is well.
+    pub missing: Vec<String>,
+}
+
+/// The running loop.
+pub struct Loop<T, E> {
+    core: Core,
+    hands: Arc<Hands<T, E>>,
+    clock: Arc<dyn Clock>,
+    events: mpsc::Receiver<Event>,
+    questions: mpsc::Receiver<Question>,
+    tasks: JoinSet<Event>,
+    running: BTreeMap<Id, Effect>,
+    transitions: Transitions,
+}
+
+/// Longest the loop sleeps with nothing due: a safety net, not a pace.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+impl<T, E> Loop<T, E>
+where
+    T: Transport + 'static,
+    E: ExportServer + 'static,
+{
+    /// A loop over `core` that hears of the outside through `events`.
+    pub fn new(
+        core: Core,
+        hands: Arc<Hands<T, E>>,
+        events: mpsc::Receiver<Event>,
+        questions: mpsc::Receiver<Question>,
+    ) -> Self {
+        let clock = hands.clock.clone();
+        Self {
+            core,
+            hands,
+            clock,
+            events,
+            questions,
+            tasks: JoinSet::new(),
+            running: BTreeMap::new(),
+            transitions: Transitions::default(),
+        }
+    }
+
+    /// Runs until `stop` is cancelled.
+    pub async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let now = self.clock.now();
+            for effect in self.core.poll(now) {
+                self.start(effect);
+            }
+            self.tell_changes();
+            let sleep = match self.core.next_due() {
+                Some(due) => due.since(now.boot).min(LONGEST_SLEEP),
+                None => LONGEST_SLEEP,
+            };
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(done) = self.tasks.join_next_with_id() => self.finished(done),
+                Some(event) = self.events.recv() => self.handle(event),
+                Some(question) = self.questions.recv() => self.answer(question),
+                () = clock::sleep(sleep) => {}
+            }
+        }
+        self.tasks.shutdown().await;
+    }
+
+    fn start(&mut self, effect: Effect) {
+        if let Effect::Act(name, step, _) = &effect {
+            tracing::info!(
+                volume.name = %name,
+                action = step.action.kind(),
+                reason = step.reason,
+                "{}", step.action
+            );
+        }
+        let hands = Arc::clone(&self.hands);
+        let seen = Seen::of(self.core.world());
+        let copy = effect.clone();
+        let task = async move { execute(&*hands, effect, seen).await };
+        let id = self.tasks.spawn(task).id();
+        self.running.insert(id, copy);
+    }
+
+    fn finished(&mut self, done: Result<(Id, Event), JoinError>) {
+        match done {
+            Ok((id, event)) => {
+                self.running.remove(&id);
+                self.handle(event);
+            }
+            Err(error) => {
+                if let Some(effect) = self.running.remove(&error.id()) {
+                    tracing::error!(error = %error, "a task broke off; please report this");
+                    let now = self.clock.now();
+                    let event = broken(effect, &error.to_string(), now.boot);
+                    self.handle(event);
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        tell(&event);
+        let now = self.clock.now();
+        self.core.handle(event, now);
+    }
+
+    fn answer(&mut self, question: Question) {
+        let now = self.clock.now();
+        match question {
+            // Whoever asked may have gone; that is fine.
+            Question::Report(to) => drop(to.send(self.report(now))),
+            Question::Health(to) => drop(to.send(self.health())),
+            Question::Resync => self.core.handle(Event::Resync, now),
+        }
+    }
+
+    fn report(&mut self, now: Now) -> Report {
+        report(
+            self.core.world(),
+            self.core.plan(),
+            self.core.policy(),
+            self.core.store_down(),
+            &mut self.transitions,
+            now,
+        )
+    }
+
+    fn health(&self) -> Health {
+        let world = self.core.world();
+        let mut missing = Vec::new();
+        if let Some(why) = self.core.store_down() {
+            missing.push(format!("store: {why}"));
+        }
+        if let Err(why) = &world.observed.cloud.listed {
+            missing.push(format!("CloudStack: {why}"));
+        }
+        if let crate::model::Reading::Unknown(why) = &world.observed.host.disks {
+            missing.push(format!("host: {why}"));
+        }
+        if let crate::model::Reading::Unknown(why) = &world.observed.nbd.exports {
+            missing.push(format!("NBD server: {why}"));
+        }
+        Health { missing }
+    }
+
+    /// One line for each decision that changed what is, or is not, being done.
+    fn tell_changes(&mut self) {
+        for name in self.core.take_changed() {
+            if let Some(plan) = self.core.plan().volumes.get(&name) {
+                tell_decision(&name, &plan.decision);
+            }
+        }
+    }
+}
+
+fn tell_decision(name: &VolumeName, decision: &Decision) {
+    match decision {
+        Decision::InSync => tracing::info!(volume.name = %name, "in sync"),
+        Decision::Released => tracing::info!(volume.name = %name, "released"),
+        // Said when it is handed out.
+        Decision::Act { .. } => {}
+        Decision::Waiting { on, .. } => {
+            tracing::info!(volume.name = %name, reason = on.reason(), "waiting: {}", on.message());
+        }
+        Decision::Blocked { by, .. } => {
+            for by in by {
+                tracing::warn!(volume.name = %name, reason = by.reason(), "blocked: {}", by.message());
+            }
+        }
+        Decision::Observing { what } => {
+            tracing::debug!(volume.name = %name, "reading {what}");
+        }
+    }
+}
+
+/// One line for each outcome.
+fn tell(event: &Event) {
+    match event {
+        Event::Acted(name, step, acted) => tell_acted(name, step.action.kind(), acted),
+        Event::Settled(intent, outcome, _, Ok(())) => match outcome {
+            Outcome::Succeeded { .. } => tracing::info!(
+                volume.name = %intent.name, intent.id = %intent.id, action = intent.action.kind(),
+                "done: {}", intent.action
+            ),
+            Outcome::Failed { text, .. } | Outcome::Lost { text } => tracing::warn!(
+                volume.name = %intent.name, intent.id = %intent.id, action = intent.action.kind(),
+                outcome = outcome.as_str(), "{} ended: {text}", intent.action
+            ),
+            Outcome::NeverSent => tracing::warn!(
+                volume.name = %intent.name, intent.id = %intent.id, action = intent.action.kind(),
+                outcome = outcome.as_str(), "{} never reached CloudStack", intent.action
+            ),
+        },
+        Event::Settled(intent, _, _, Err(why)) => tracing::error!(
+            volume.name = %intent.name, intent.id = %intent.id, error = why,
+            "the end of an intent could not be written"
+        ),
+        Event::Remembered(_, Err(why)) => {
+            tracing::error!(error = why, "what was learnt could not be written");
+        }
+        Event::Cloud(_, Err(why)) => {
+            tracing::warn!(
+                error = why,
+                "CloudStack could not be read; nothing is changed there"
+            );
+        }
+        Event::Jobs(Err(why)) => {
+            tracing::warn!(error = why, "CloudStack could not be asked about jobs");
+        }
+        Event::Desired(_)
+        | Event::HostChanged
+        | Event::Host(_)
+        | Event::NbdChanged
+        | Event::Nbd(_)
+        | Event::Cloud(_, Ok(_))
+        | Event::Jobs(Ok(_))
+        | Event::Remembered(_, Ok(()))
+        | Event::Resync => {}
+    }
+}
+
+fn tell_acted(name: &VolumeName, kind: &'static str, acted: &Acted) {
+    match acted {
+        Acted::Open(_) => {}
+        Acted::Ended(intent, outcome) => tracing::warn!(
+            volume.name = %name, intent.id = %intent.id, action = kind,
+            outcome = outcome.as_str(), "{} was refused", intent.action
+        ),
+        Acted::NotJournalled(_, why) => tracing::error!(
+            volume.name = %name, action = kind, error = why,
+            "the journal could not be written, so nothing was sent"
+        ),
+        Acted::NotSent(_, _, why) => {
+            tracing::warn!(volume.name = %name, action = kind, "not sent: {why}");
+        }
+        Acted::Local(LocalResult::Done) => {
+            tracing::info!(volume.name = %name, action = kind, "done");
+        }
+        Acted::Local(LocalResult::Failed(FailureClass::InUse, why)) => {
+            tracing::info!(volume.name = %name, action = kind, "waiting for clients: {why}");
+        }
+        Acted::Local(LocalResult::Failed(_, why)) => {
+            tracing::warn!(volume.name = %name, action = kind, "failed: {why}");
+        }
+    }
+}
