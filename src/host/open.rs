@@ -10,6 +10,7 @@ use nix::libc;
 
 use super::users::Users;
 use super::{Host, HostError, number_of, sysfs};
+use crate::model::ByteSize;
 use crate::model::action::DeviceProof;
 use crate::model::observed::{BY_ID_PREFIXES, DeviceNumber, DeviceUser};
 
@@ -221,12 +222,7 @@ impl Host {
                 path: path.to_owned(),
                 source,
             })?;
-        same(
-            path,
-            "its size",
-            &proof.size,
-            &crate::model::ByteSize::bytes(end),
-        )?;
+        same(path, "its size", &proof.size, &ByteSize::bytes(end))?;
         if !writable {
             return Ok(());
         }

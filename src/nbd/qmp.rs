@@ -11,7 +11,7 @@ pub mod command;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -175,11 +175,6 @@ impl Qmp {
     /// How long each command is given.
     pub fn timeout(&self) -> Duration {
         self.timeout
-    }
-
-    /// The socket.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Waits for its turn and a connection that is ready.

@@ -6,13 +6,14 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::UnixStream;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Command as Program;
 
 use super::super::handshake::{Connected, go};
 use super::super::spawn::{SpawnError, SpawnedQsd};
 use super::*;
 use crate::clock;
+use crate::host::OpenError;
 use crate::host::tree::{OTHER_SERIAL, SERIAL, Tree};
 use crate::model::Serial;
 
@@ -569,6 +570,155 @@ async fn nothing_is_claimed_about_exports_while_the_disks_are_unknown() {
         .await;
     assert_eq!(view.begun, BootTime::from_millis(7));
     assert!(matches!(view.exports, Reading::Unknown(why) if why.contains("no sysfs")));
+}
+
+/// Answers every command with success and does nothing; gives the commands it was asked.
+async fn pretend(listener: UnixListener) -> Vec<String> {
+    let (stream, _) = listener.accept().await.expect("a client");
+    let mut stream = BufReader::new(stream);
+    let mut say = r#"{"QMP":{}}"#.to_owned();
+    let mut asked = Vec::new();
+    loop {
+        say.push('\n');
+        stream
+            .get_mut()
+            .write_all(say.as_bytes())
+            .await
+            .expect("a client");
+        let mut line = String::new();
+        if stream.read_line(&mut line).await.expect("a client") == 0 {
+            return asked;
+        }
+        let command: Value = serde_json::from_str(&line).expect("JSON");
+        let name = command["execute"].as_str().expect("a command").to_owned();
+        let answer = match name.as_str() {
+            "query-version" => json!({"qemu": {"major": 7, "minor": 2, "micro": 22}}),
+            "query-block-exports" | "query-named-block-nodes" => json!([]),
+            _ => json!({}),
+        };
+        asked.push(name);
+        say = json!({"return": answer, "id": command["id"]}).to_string();
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_did_not_open_the_proven_disk_does_not_get_to_export_it() {
+    let tree = Tree::new();
+    tree.plug("vdb", SERIAL, 1);
+    let device = tree
+        .host()
+        .open(&tree.proof(SERIAL), true)
+        .expect("a proven disk");
+    let qmp = tree.path("qmp.sock");
+    let listener = UnixListener::bind(&qmp).expect("a new socket");
+    let server = tokio::spawn(pretend(listener));
+    let qsd = Qsd::new(QsdConfig {
+        qmp,
+        listen: NbdAddress::Unix(tree.path("nbd.sock")),
+        timeout: SOON,
+    });
+    let refused = qsd.export(&name("vol"), false, &device).await;
+    assert!(
+        matches!(refused, Err(NbdError::WrongDisk { .. })),
+        "{refused:?}"
+    );
+    drop(qsd);
+    let asked = server.await.expect("a server");
+    assert_eq!(asked.last().map(String::as_str), Some("blockdev-del"));
+    assert!(asked.contains(&"blockdev-add".to_owned()));
+    assert!(!asked.contains(&"block-export-add".to_owned()));
+}
+
+/// A loop device, or `None` where they are not to be had.
+struct Loop(String);
+
+impl Loop {
+    fn over(file: &Path) -> Option<Self> {
+        let output = std::process::Command::new("losetup")
+            .args(["--find", "--show"])
+            .arg(file)
+            .output()
+            .ok()
+            .filter(|output| output.status.success())?;
+        Some(Self(
+            String::from_utf8(output.stdout).ok()?.trim().to_owned(),
+        ))
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("losetup")
+            .args(["--detach", &self.0])
+            .status();
+    }
+}
+
+/// Makes `vdb` a real block device; false where that is not possible.
+fn make_block_device(tree: &Tree, device: &Loop) -> bool {
+    use nix::sys::stat::{Mode, SFlag, mknod};
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    let rdev = fs::metadata(&device.0).expect("a loop device").rdev();
+    let node = tree.path("dev/vdb");
+    fs::remove_file(&node).expect("a plugged disk");
+    if mknod(&node, SFlag::S_IFBLK, Mode::S_IRUSR | Mode::S_IWUSR, rdev).is_err()
+        || fs::File::open(&node).is_err()
+    {
+        return false;
+    }
+    let number = fs::read_to_string(format!(
+        "/sys/block/{}/dev",
+        device.0.trim_start_matches("/dev/")
+    ))
+    .expect("sysfs");
+    fs::create_dir_all(tree.path("sys/dev/block")).expect("a directory");
+    symlink(
+        "../../block/vdb",
+        tree.path("sys/dev/block").join(number.trim()),
+    )
+    .expect("a new link");
+    true
+}
+
+#[tokio::test]
+async fn a_block_device_is_held_exclusively_and_served_directly() {
+    let mut rig = Rig::new().await;
+    let backing = rig.tree.path("backing");
+    let content: Vec<u8> = (0..=255_u8).rev().cycle().take(1 << 20).collect();
+    fs::write(&backing, &content).expect("a file");
+    let Some(device) = Loop::over(&backing) else {
+        eprintln!("skipped: no loop devices here");
+        return;
+    };
+    if !make_block_device(&rig.tree, &device) {
+        eprintln!("skipped: block devices cannot be used in temporary directories here");
+        return;
+    }
+    let held = rig.open(SERIAL);
+    assert!(matches!(held.number(), DeviceNumber::Block { .. }));
+    let proof = held.proof().clone();
+    let second = rig.tree.host().open(&proof, true);
+    assert!(matches!(second, Err(OpenError::Busy { .. })), "{second:?}");
+    assert!(rig.tree.host().open(&proof, false).is_ok(), "to read");
+
+    rig.qsd
+        .export(&name("vol"), false, &held)
+        .await
+        .expect("an export");
+    let served = one(&rig.served().await, "vol");
+    assert!(served.proven);
+    assert_eq!(served.size, ByteSize::mib(1));
+    let copy = copy_of(&rig.config.listen, "vol", &rig.tree.path("copy")).await;
+    assert!(copy == content, "another disk's data");
+
+    // The server does not mind that we let go and take hold again, as a restart does.
+    drop(held);
+    rig.forget();
+    let held = rig.open(SERIAL);
+    held.sync().expect("nothing to write out");
+    assert!(one(&rig.served().await, "vol").proven);
+    rig.withdraw_soon("vol", &proof.node()).await;
 }
 
 #[tokio::test]
