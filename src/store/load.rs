@@ -90,7 +90,7 @@ impl Store {
              FROM vd_specs ORDER BY name",
         )
         .await?;
-        let desired = rows::each("vd_specs", &specs, &mut skipped, rows::spec);
+        let desired = rows::each("vd_specs", &specs, &mut skipped, rows::desired);
         let read = all(
             db,
             "SELECT path, hash, device, state, problems, since FROM vd_source_files ORDER BY path",

@@ -17,6 +17,7 @@ use crate::model::{
     Action, Cause, DesiredVolume, ExportName, Owner, Presence, SourceFile, SpecUid, Timestamp,
     VmId, VolumeId, VolumeName,
 };
+use crate::spec;
 
 /// A row that could not be understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,9 +78,9 @@ pub(super) fn to_json(value: &impl serde::Serialize) -> String {
 /// `name, uid, generation, owner, manifest, abandoned, counted_ms`
 pub(super) type SpecRow = (String, String, i64, String, String, i64, i64);
 
-pub(super) fn spec(row: SpecRow) -> Result<DesiredVolume, Unreadable> {
+pub(super) fn desired(row: SpecRow) -> Result<DesiredVolume, Unreadable> {
     let (name, uid, generation, owner, manifest, abandoned, counted_ms) = row;
-    let document = document(&json(&manifest)?)?;
+    let document = spec::from_manifest(&json(&manifest)?).map_err(text)?;
     if document.name.as_str() != name {
         return Err(format!("its manifest is of {}", document.name));
     }
@@ -320,29 +321,5 @@ pub(super) fn implied(row: ImpliedRow) -> Result<ImpliedStep, Unreadable> {
         kind,
         owner: Owner::try_from(owner).map_err(text)?,
         at: Timestamp::from_millis(at),
-    })
-}
-
-/// Reads a stored document back. Stand-in until `spec` can.
-pub(super) fn document(
-    manifest: &serde_json::Value,
-) -> Result<crate::model::VolumeDocument, Unreadable> {
-    use crate::model::desired::{Mode, NameOrId, Origin, Reclaim, VolumeSpec};
-    let at = |path: &str| manifest.pointer(path).and_then(|value| value.as_str());
-    Ok(crate::model::VolumeDocument {
-        name: parse(at("/metadata/name").ok_or("no name")?)?,
-        labels: std::collections::BTreeMap::new(),
-        spec: VolumeSpec {
-            mode: Mode::Enforce,
-            suspend: false,
-            origin: Origin::Existing {
-                volume: NameOrId::parse(at("/spec/existing/id").ok_or("no id")?),
-                size: at("/spec/size").map(parse).transpose()?,
-            },
-            attach_to: None,
-            export: None,
-            reclaim_policy: Reclaim::Retain,
-            deletion_protection: true,
-        },
     })
 }

@@ -77,7 +77,7 @@ fn document(of: &str, gib: u64, file: &str) -> AcceptedDocument {
 }
 
 fn parsed(manifest: &serde_json::Value) -> VolumeDocument {
-    rows::document(manifest).unwrap()
+    crate::spec::from_manifest(manifest).unwrap()
 }
 
 fn accepts(documents: Vec<AcceptedDocument>) -> SourceChange {
