@@ -1,0 +1,70 @@
+//! When a file that is not there counts as gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::{DirectoryState, Files, GONE_AFTER, Known, Listing, Sightings, Written};
+use crate::model::Now;
+
+/// What is to be made of files that own something and are not there.
+pub(super) struct Missing<'a> {
+    /// Those that count as gone.
+    pub(super) gone: BTreeSet<&'a str>,
+    /// What is said about the others.
+    pub(super) why: BTreeMap<&'a str, String>,
+    pub(super) directory: DirectoryState,
+    pub(super) sightings: Sightings,
+}
+
+impl<'a> Missing<'a> {
+    pub(super) fn of(
+        known: Known<'a>,
+        files: &Files<'a>,
+        directory: &str,
+        listing: &Listing,
+        (before, now): (&Sightings, Now),
+    ) -> Self {
+        let mut missing = Self {
+            gone: BTreeSet::new(),
+            why: BTreeMap::new(),
+            directory: DirectoryState::Readable,
+            sightings: Sightings::default(),
+        };
+        for (&path, file) in files {
+            if !matches!(file.written, Written::Gone) || file.stored.is_empty() {
+                continue;
+            }
+            if let Some(suspicion) = suspicion(path, known, directory, listing) {
+                let why = format!("{suspicion}, so it does not count as gone");
+                missing.why.insert(path, why);
+                missing.directory = DirectoryState::Suspect(suspicion);
+                continue;
+            }
+            let first = before.0.get(path).copied();
+            let since = first.unwrap_or(now.boot);
+            missing.sightings.0.insert(path.to_owned(), since);
+            if first.is_some() && now.boot.since(since) >= GONE_AFTER {
+                missing.gone.insert(path);
+            } else {
+                let why = "it is looked for once more before it counts as gone";
+                missing.why.insert(path, why.to_owned());
+            }
+        }
+        missing
+    }
+}
+
+/// Why this directory may not be the one in which the file was, if there is a reason.
+fn suspicion(path: &str, known: Known<'_>, directory: &str, listing: &Listing) -> Option<String> {
+    if Path::new(path).parent() != Some(Path::new(directory)) {
+        return Some(format!("the directory that is watched now is {directory}"));
+    }
+    if listing.files.is_empty() {
+        return Some(format!("{directory} has no spec file at all any more"));
+    }
+    let moved = known
+        .files
+        .get(path)
+        .is_some_and(|file| file.device != listing.device);
+    moved.then(|| format!("{directory} is on another file system than when the file was last seen"))
+}

@@ -1,0 +1,116 @@
+//! The status of each file: how it stands, and what a person should know.
+
+use std::collections::BTreeSet;
+
+use super::{Content, Files, Known, Listing, Missing, ScannedFile, Verdict};
+use crate::model::{FileState, Now, SourceChange, SourceFile, VolumeName};
+
+/// Writes the status of each file, where it changed.
+pub(super) struct Rows<'a> {
+    pub(super) known: Known<'a>,
+    pub(super) listing: &'a Listing,
+    pub(super) verdict: &'a Verdict<'a>,
+    pub(super) missing: &'a Missing<'a>,
+    pub(super) now: Now,
+}
+
+impl Rows<'_> {
+    pub(super) fn write(&self, files: &Files<'_>, change: &mut SourceChange) {
+        let left: BTreeSet<VolumeName> = change
+            .accepted
+            .iter()
+            .map(|accepted| accepted.document.name.clone())
+            .chain(change.abandoned.iter().cloned())
+            .collect();
+        for (&path, file) in files {
+            let before = self.known.files.get(path);
+            let owns = file.stored.iter().any(|name| !left.contains(*name));
+            let (state, problems) = match self.listing.files.get(path) {
+                Some(scanned) => self.listed(path, scanned, before),
+                None if owns => (FileState::Missing, self.missing(path)),
+                None => {
+                    change.forgotten.extend(before.map(|_| path.to_owned()));
+                    continue;
+                }
+            };
+            let after = self.row(path, state, problems, before);
+            if before != Some(&after) {
+                change.files.push(after);
+            }
+        }
+    }
+
+    fn listed(
+        &self,
+        path: &str,
+        scanned: &ScannedFile,
+        before: Option<&SourceFile>,
+    ) -> (FileState, Vec<String>) {
+        match (&scanned.content, before) {
+            (Content::Invalid(problems), _) => (FileState::Invalid, problems.clone()),
+            (Content::Unreadable(why), _) => (FileState::Unreadable, vec![why.clone()]),
+            (Content::Unchanged, Some(before)) if before.state == FileState::Invalid => {
+                (FileState::Invalid, before.problems.clone())
+            }
+            (Content::Unchanged | Content::Documents(_), _) => {
+                let problems = self.waiting(path);
+                let state = if self.verdict.conflicts.contains_key(path) {
+                    FileState::Conflict
+                } else if self.verdict.renames.contains_key(path) {
+                    FileState::RenameSuspected
+                } else {
+                    FileState::Accepted
+                };
+                (state, problems)
+            }
+        }
+    }
+
+    fn missing(&self, path: &str) -> Vec<String> {
+        let why = self.missing.why.get(path);
+        let why = why.map(|why| format!("the file is not there; {why}"));
+        why.into_iter().chain(self.waiting(path)).collect()
+    }
+
+    /// What is said about conflicts and renames.
+    fn waiting(&self, path: &str) -> Vec<String> {
+        let Verdict {
+            conflicts, renames, ..
+        } = self.verdict;
+        [conflicts.get(path), renames.get(path)]
+            .into_iter()
+            .flatten()
+            .flatten()
+            .cloned()
+            .collect()
+    }
+
+    fn row(
+        &self,
+        path: &str,
+        state: FileState,
+        problems: Vec<String>,
+        before: Option<&SourceFile>,
+    ) -> SourceFile {
+        let scanned = self.listing.files.get(path);
+        let hash = scanned
+            .map(|scanned| &scanned.hash)
+            .filter(|hash| !hash.is_empty())
+            .or(before.map(|before| &before.hash));
+        let device = match (scanned, before) {
+            (None, Some(before)) => before.device,
+            (Some(_), _) | (None, None) => self.listing.device,
+        };
+        SourceFile {
+            path: path.to_owned(),
+            hash: hash.cloned().unwrap_or_default(),
+            device,
+            state,
+            problems,
+            since: match before {
+                Some(before) if before.state == state => before.since,
+                Some(_) | None => self.now.wall,
+            },
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Which files must wait: names with two writers, and volumes that seem renamed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Files, Known, Written, owner};
+use crate::model::desired::{NameOrId, Origin, VolumeSpec};
+use crate::model::{DesiredVolume, VolumeDocument, VolumeName};
+
+/// Which files must wait, and why.
+#[derive(Default)]
+pub(super) struct Verdict<'a> {
+    /// Files of which nothing is accepted: what they said before stays in force.
+    pub(super) blocked: BTreeSet<&'a str>,
+    /// What is said about conflicts, by file.
+    pub(super) conflicts: BTreeMap<&'a str, BTreeSet<String>>,
+    /// What is said about renames, by file.
+    pub(super) renames: BTreeMap<&'a str, BTreeSet<String>>,
+    /// Declared names that no file writes or keeps in force.
+    pub(super) absent: BTreeSet<&'a VolumeName>,
+    /// Names that may have been renamed, hence are not abandoned.
+    pub(super) held: BTreeSet<&'a VolumeName>,
+}
+
+impl<'a> Verdict<'a> {
+    /// Blocks files until no more need to be: a blocked file keeps in force what it owns, which
+    /// can get in the way of another. Only ever adds, so it ends, and in whatever
+    /// order, at the same.
+    pub(super) fn of(known: Known<'a>, files: &Files<'a>) -> Self {
+        let mut verdict = Self::default();
+        loop {
+            let blocked = verdict.blocked.len();
+            let mut claimants: BTreeMap<&VolumeName, BTreeSet<&'a str>> = BTreeMap::new();
+            for (&path, file) in files {
+                for name in file.claims(verdict.blocked.contains(path)) {
+                    claimants.entry(name).or_default().insert(path);
+                }
+            }
+            verdict.find_conflicts(known, &claimants);
+            verdict.absent = known
+                .specs
+                .keys()
+                .filter(|name| owner(known, name).is_some() && !claimants.contains_key(name))
+                .collect();
+            verdict.find_renames(known, files);
+            if verdict.blocked.len() == blocked {
+                return verdict;
+            }
+        }
+    }
+
+    /// The first file to own a name keeps it, and every other one that writes it waits.
+    fn find_conflicts(
+        &mut self,
+        known: Known<'a>,
+        claimants: &BTreeMap<&'a VolumeName, BTreeSet<&'a str>>,
+    ) {
+        self.conflicts.clear();
+        for (&name, paths) in claimants {
+            let owner = owner(known, name);
+            for &path in paths {
+                let others = list(paths.iter().filter(|other| **other != path));
+                let problem = match owner {
+                    _ if others.is_empty() => continue,
+                    Some(owner) if owner == path => format!(
+                        "{name} is also written in {others}; this file had it first, so this \
+                         file counts"
+                    ),
+                    Some(owner) if paths.contains(owner) => format!(
+                        "{name} belongs to {owner}, which had it first; nothing of this file is \
+                         accepted until only one of them has it"
+                    ),
+                    Some(_) | None => format!(
+                        "{name} is also written in {others}, and none had it first; nothing of \
+                         these files is accepted until only one of them has it"
+                    ),
+                };
+                self.conflicts.entry(path).or_default().insert(problem);
+                if owner != Some(path) {
+                    self.blocked.insert(path);
+                }
+            }
+            // Said of the owner too, so that it is judged again when the others change.
+            if let Some(owner) = owner.filter(|owner| !paths.contains(owner))
+                && paths.is_subset(&self.blocked)
+            {
+                let paths = list(paths);
+                let problem = format!(
+                    "{name} was here and is now in {paths}, of which nothing is accepted yet; it \
+                     stays as it was"
+                );
+                self.conflicts.entry(owner).or_default().insert(problem);
+            }
+        }
+    }
+
+    /// A name that is gone and another that has come, about the same: it may be one volume
+    /// with a new name, and both must wait, or a second volume would be created.
+    fn find_renames(&mut self, known: Known<'a>, files: &Files<'a>) {
+        if self.absent.is_empty() {
+            return;
+        }
+        let gone: Vec<_> = self
+            .absent
+            .iter()
+            .map(|&name| &known.specs[name])
+            .map(|old| (old, body(&old.document)))
+            .collect();
+        for (&path, file) in files {
+            let Written::Documents(documents) = &file.written else {
+                continue;
+            };
+            let come = documents.values().map(|parsed| &parsed.document);
+            for new in come.filter(|new| !known.specs.contains_key(&new.name)) {
+                let new_body = body(new);
+                for (old, old_body) in &gone {
+                    if old.spec() == &new.spec
+                        || *old_body == new_body
+                        || same_volume(known, old, new)
+                    {
+                        self.suspect_rename(known, old.name(), &new.name, path);
+                    }
+                }
+            }
+        }
+    }
+
+    fn suspect_rename(
+        &mut self,
+        known: Known<'a>,
+        old: &'a VolumeName,
+        new: &VolumeName,
+        path: &'a str,
+    ) {
+        self.blocked.insert(path);
+        self.held.insert(old);
+        let problem = format!(
+            "{new} looks like {old} under a new name: neither is {new} accepted nor {old} \
+             abandoned. Bring {old} back, or take {new} out until {old} is abandoned"
+        );
+        for path in [Some(path), owner(known, old)].into_iter().flatten() {
+            let problems = self.renames.entry(path).or_default();
+            problems.insert(problem.clone());
+        }
+    }
+}
+
+fn list<'a>(paths: impl IntoIterator<Item = &'a &'a str>) -> String {
+    paths.into_iter().copied().collect::<Vec<_>>().join(", ")
+}
+
+/// Whether the new spec adopts what the old one adopted, or is bound to.
+fn same_volume(known: Known<'_>, old: &DesiredVolume, new: &VolumeDocument) -> bool {
+    let Origin::Existing { volume, .. } = &new.spec.origin else {
+        return false;
+    };
+    let adopted = match &old.spec().origin {
+        Origin::Create { .. } => None,
+        Origin::Existing { volume, .. } => Some(volume),
+    };
+    let bound = known.bindings.get(old.name());
+    adopted == Some(volume) || bound.is_some_and(|bound| *volume == NameOrId::Id(bound.volume))
+}
+
+/// What a document asks for, but for the volume name that follows from its own.
+fn body(document: &VolumeDocument) -> VolumeSpec {
+    let mut spec = document.spec.clone();
+    if let Origin::Create { volume_name, .. } = &mut spec.origin
+        && volume_name == document.name.as_str()
+    {
+        volume_name.clear();
+    }
+    spec
+}
