@@ -181,6 +181,9 @@ impl<T: Transport, E: ExportServer> Hands<T, E> {
             }
             Err(error) => return LocalResult::Failed(FailureClass::Retry, chain(&error)),
         }
+        // A server that lost the export holds nothing; we must not either, or the exclusive
+        // open would find ourselves.
+        self.held().remove(&volume);
         let device = match self.host.open(proof, !read_only) {
             Ok(device) => device,
             Err(error) => return LocalResult::Failed(FailureClass::Retry, chain(&error)),

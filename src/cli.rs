@@ -1,4 +1,6 @@
 //! The command line.
 
+pub mod offline;
+pub mod run;
 pub mod schema;
 pub mod validate;

@@ -12,7 +12,9 @@ mod learn;
 mod queue;
 pub mod run;
 pub mod settle;
+pub mod specs;
 pub mod status;
 
 pub use self::core::{Core, Effect, Event, JobAnswers, Memo, Pace};
 pub use self::execute::{Seen, broken, execute};
+pub use self::learn::absorb;

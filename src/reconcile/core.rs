@@ -11,8 +11,8 @@ use crate::model::memory::{
 };
 use crate::model::observed::{Disks, HostView, NbdView};
 use crate::model::{
-    Action, BootTime, IntentId, JobId, Now, Observed, Reading, Serial, Timestamp, VmId, VolumeId,
-    VolumeName,
+    Action, BootTime, IntentId, JobId, Now, Observed, Presence, Reading, Serial, Timestamp, VmId,
+    VolumeId, VolumeName,
 };
 use crate::observe::{CloudAnswer, CloudQuery};
 use crate::plan::{Desired, Guard, Plan, Policy, Step, World, is_implied};
@@ -21,6 +21,9 @@ use crate::store::{Effects, PlacementChange};
 use super::backoff;
 use super::queue::Queue;
 use super::settle;
+
+/// How often a part of this machine that could not be read is tried again.
+const ABSENT_RETRY: Duration = Duration::from_secs(1);
 
 /// How often the outside is asked without an occasion, and how much is done at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -289,6 +292,7 @@ impl Core {
 
     fn desired(&mut self, desired: Desired, now: Now) {
         let before = std::mem::replace(&mut self.world.desired, desired);
+        keep_counts(&before, &mut self.world.desired);
         let mut changed: Vec<VolumeName> = Vec::new();
         for (name, want) in &self.world.desired.volumes {
             if before.volumes.get(name) != Some(want) {
@@ -336,7 +340,13 @@ impl Core {
 
     fn nbd(&mut self, view: NbdView, now: Now) {
         let before = std::mem::replace(&mut self.world.observed.nbd, view);
-        self.asks.nbd.answered(now.boot.plus(self.pace.rescan));
+        let known = matches!(self.world.observed.nbd.exports, Reading::Present(_));
+        let pause = if known {
+            self.pace.rescan
+        } else {
+            self.pace.rescan.min(ABSENT_RETRY)
+        };
+        self.asks.nbd.answered(now.boot.plus(pause));
         if before.exports != self.world.observed.nbd.exports {
             self.replan = true;
         }
@@ -580,6 +590,18 @@ impl Core {
             created: now.wall,
             expires: there.plus(self.pace.request_ttl),
             progress: Progress::Journalled,
+        }
+    }
+}
+
+/// The loop counts the time of abandoned specs; what a source last read of it is older.
+fn keep_counts(before: &Desired, after: &mut Desired) {
+    for (name, want) in &mut after.volumes {
+        let known = before.volumes.get(name).map(|known| known.presence);
+        if let (Presence::Abandoned { counted }, Some(Presence::Abandoned { counted: so_far })) =
+            (&mut want.presence, known)
+        {
+            *counted = so_far.max(*counted);
         }
     }
 }

@@ -182,6 +182,11 @@ impl Core {
     }
 }
 
+/// Merges an answer into a view.
+pub fn absorb(view: &mut CloudView, answer: CloudAnswer) {
+    let _ = merge(view, answer);
+}
+
 enum Touched {
     Everything,
     Some(Vec<VolumeId>),

@@ -122,6 +122,15 @@ fn holder(pid: Option<u32>) -> String {
 }
 
 impl StoreError {
+    /// Whether there is no store yet, as opposed to one that cannot be used.
+    pub fn is_missing(&self) -> bool {
+        let Self::CannotOpen { source, .. } = self else {
+            return false;
+        };
+        let io = source.downcast_ref::<io::Error>();
+        io.is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Wraps what the system said when opening `path`.
     pub(super) fn opening(path: impl Into<PathBuf>, source: io::Error) -> Self {
         let hint = match source.kind() {

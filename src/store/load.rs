@@ -1,6 +1,6 @@
 //! Reads everything that is remembered, as one consistent picture.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sqlx::sqlite::SqliteRow;
@@ -9,8 +9,8 @@ use sqlx::{Row, SqliteConnection};
 use super::error::{StoreError, failed};
 use super::rows::{self, Skipped};
 use super::{Store, journal};
-use crate::model::memory::Memory;
-use crate::model::{DesiredVolume, Owner, SourceFile, Timestamp, VmId};
+use crate::model::memory::{Binding, Memory};
+use crate::model::{DesiredVolume, Owner, SourceFile, Timestamp, VmId, VolumeName};
 
 /// How far back the guard counts implied steps (I6).
 const IMPLIED_WINDOW: Duration = Duration::from_secs(60 * 60);
@@ -49,6 +49,15 @@ impl Store {
         Ok(loaded)
     }
 
+    /// Which volume each spec is about; rows that cannot be understood are left out.
+    ///
+    /// # Errors
+    /// Only if the database cannot be read.
+    pub async fn bindings(&self) -> Result<BTreeMap<VolumeName, Binding>, StoreError> {
+        let mut db = self.pool.acquire().await.map_err(failed(DOING))?;
+        bindings(&mut db, &mut Vec::new()).await
+    }
+
     async fn read(
         &self,
         db: &mut SqliteConnection,
@@ -57,10 +66,7 @@ impl Store {
         let mut skipped = Vec::new();
         let mut memory = Memory::new(self.instance);
 
-        let read = all(db, "SELECT name, volume_id, uid, mark FROM vd_bindings").await?;
-        memory.bindings = rows::each("vd_bindings", &read, &mut skipped, rows::binding)
-            .into_iter()
-            .collect();
+        memory.bindings = bindings(db, &mut skipped).await?;
         let read = all(db, "SELECT volume_id, vm_id FROM vd_placements").await?;
         memory.placements = rows::each("vd_placements", &read, &mut skipped, rows::placement)
             .into_iter()
@@ -118,6 +124,15 @@ impl Store {
         });
         Ok(vms.first().copied())
     }
+}
+
+async fn bindings(
+    db: &mut SqliteConnection,
+    skipped: &mut Vec<Skipped>,
+) -> Result<BTreeMap<VolumeName, Binding>, StoreError> {
+    let read = all(db, "SELECT name, volume_id, uid, mark FROM vd_bindings").await?;
+    let bindings = rows::each("vd_bindings", &read, skipped, rows::binding);
+    Ok(bindings.into_iter().collect())
 }
 
 impl Loaded {

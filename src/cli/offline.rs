@@ -1,0 +1,263 @@
+//! A report without a daemon: reads everything once, plans, and changes nothing.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::host::Host;
+use crate::model::memory::Memory;
+use crate::model::{
+    AcceptedDocument, DesiredVolume, InstanceId, Now, Observed, Owner, Presence, SourceFile,
+    SpecUid, VolumeId, VolumeName,
+};
+use crate::nbd::ExportServer;
+use crate::observe::{self, CloudQuery};
+use crate::plan::{Desired, Guard, Policy, SourceHealth, World, plan, resolve};
+use crate::reconcile::absorb;
+use crate::reconcile::status::{Report, Transitions, report as write};
+use crate::source::{DirectoryState, Known, SpecDirectory};
+use crate::spec;
+use crate::store::{IntentFilter, JournalRow, Store};
+use crate::telemetry::chain;
+
+/// What a daemon would report that started now. With `paths`, these spec files count instead
+/// of the watched directory.
+///
+/// # Errors
+/// If settings are missing, a given spec is invalid, or the store cannot be read. What of the
+/// outside cannot be read is part of the report.
+pub async fn report(config: &Config, paths: &[PathBuf]) -> anyhow::Result<Report> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let (memory, specs, files) = remembered(config).await?;
+    let desired = if paths.is_empty() {
+        watched(config, &memory, specs, &files, clock.now()).await
+    } else {
+        given(paths, &specs)?
+    };
+    let observed = observe(config, &memory, Arc::clone(&clock)).await?;
+    let mut world = World {
+        desired,
+        observed,
+        memory,
+    };
+    for want in world.desired.volumes.values() {
+        if let Ok(Some(found)) = resolve(want, &world.observed) {
+            let known = &mut world.memory.resolutions;
+            if known.get(want.name()).map(|known| known.generation) != Some(want.generation) {
+                known.insert(want.name().clone(), found);
+            }
+        }
+    }
+    let policy = Policy::from(&config.policy);
+    let now = clock.now();
+    let plan = plan(&world, &policy, &Guard::default(), now);
+    let mut transitions = Transitions::default();
+    Ok(write(&world, &plan, &policy, None, &mut transitions, now))
+}
+
+/// Rows of the journal, read from the store.
+///
+/// # Errors
+/// If the store cannot be read.
+pub async fn intents(config: &Config, filter: IntentFilter) -> anyhow::Result<Vec<JournalRow>> {
+    let store = Store::open_read_only(&config.store.url).await?;
+    Ok(store.intents(filter).await?)
+}
+
+/// Spec files as the store last judged them.
+///
+/// # Errors
+/// If the store cannot be read.
+pub async fn sources(config: &Config) -> anyhow::Result<Vec<SourceFile>> {
+    let store = Store::open_read_only(&config.store.url).await?;
+    Ok(store.load().await?.files)
+}
+
+type Remembered = (Memory, Vec<DesiredVolume>, Vec<SourceFile>);
+
+/// What the store holds; a store that does not exist yet holds nothing.
+async fn remembered(config: &Config) -> anyhow::Result<Remembered> {
+    match Store::open_read_only(&config.store.url).await {
+        Ok(store) => {
+            let loaded = store.load().await?;
+            Ok((loaded.memory, loaded.desired, loaded.files))
+        }
+        Err(error) if error.is_missing() => {
+            let instance = InstanceId::new(uuid::Uuid::new_v4());
+            Ok((Memory::new(instance), Vec::new(), Vec::new()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What the daemon would accept from the watched directory now.
+async fn watched(
+    config: &Config,
+    memory: &Memory,
+    specs: Vec<DesiredVolume>,
+    files: &[SourceFile],
+    now: Now,
+) -> Desired {
+    let mut specs: BTreeMap<VolumeName, DesiredVolume> = specs
+        .into_iter()
+        .map(|spec| (spec.name().clone(), spec))
+        .collect();
+    let files = files
+        .iter()
+        .map(|file| (file.path.clone(), file.clone()))
+        .collect();
+    let known = Known {
+        files: &files,
+        specs: &specs,
+        bindings: &memory.bindings,
+    };
+    let look = SpecDirectory::new(&config.specs.dir).look(known, now).await;
+    for accepted in look.change.accepted {
+        let spec = next_version(accepted, &specs);
+        specs.insert(spec.name().clone(), spec);
+    }
+    for name in look.change.abandoned {
+        if let Some(spec) = specs.get_mut(&name) {
+            spec.presence = Presence::Abandoned {
+                counted: Duration::ZERO,
+            };
+        }
+    }
+    let health = match look.directory {
+        DirectoryState::Readable => SourceHealth::Sound,
+        DirectoryState::Suspect(why) | DirectoryState::Unreadable(why) => {
+            SourceHealth::Suspect(why)
+        }
+    };
+    Desired {
+        volumes: specs,
+        files: health,
+    }
+}
+
+/// What the given files ask for.
+fn given(paths: &[PathBuf], stored: &[DesiredVolume]) -> anyhow::Result<Desired> {
+    let stored = stored
+        .iter()
+        .map(|spec| (spec.name().clone(), spec.clone()))
+        .collect();
+    let mut volumes = BTreeMap::new();
+    for path in files_of(paths)? {
+        let text =
+            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let label = path.display().to_string();
+        let parsed = match spec::parse(&label, &text) {
+            Ok(parsed) => parsed,
+            Err(problems) => bail!("{}", spec::render(&problems, &text, false)),
+        };
+        for parsed in parsed {
+            let accepted = AcceptedDocument {
+                document: parsed.document,
+                manifest: parsed.manifest,
+                owner: Owner::File(label.clone()),
+            };
+            let spec = next_version(accepted, &stored);
+            if let Some(twice) = volumes.insert(spec.name().clone(), spec) {
+                bail!("{label}: the name {} is written twice", twice.name());
+            }
+        }
+    }
+    Ok(Desired {
+        volumes,
+        files: SourceHealth::Sound,
+    })
+}
+
+fn files_of(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let listing =
+            std::fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?;
+        for entry in listing {
+            let entry = entry?.path();
+            if entry
+                .file_name()
+                .and_then(|name| name.to_str())
+                .is_some_and(spec::is_spec_name)
+                && entry.is_file()
+            {
+                files.push(entry);
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The spec as the store would have it after accepting `document`.
+fn next_version(
+    document: AcceptedDocument,
+    stored: &BTreeMap<VolumeName, DesiredVolume>,
+) -> DesiredVolume {
+    let AcceptedDocument {
+        document, owner, ..
+    } = document;
+    let known = stored.get(&document.name);
+    let generation = match known {
+        Some(known) if known.document == document => known.generation,
+        Some(known) => known.generation + 1,
+        None => 1,
+    };
+    DesiredVolume {
+        uid: known.map_or_else(|| SpecUid::new(uuid::Uuid::new_v4()), |known| known.uid),
+        document,
+        generation,
+        owner,
+        presence: Presence::Declared,
+    }
+}
+
+/// Reads the host, the NBD server and CloudStack, once.
+async fn observe(
+    config: &Config,
+    memory: &Memory,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<Observed> {
+    let mut observed = Observed::default();
+    let host = Host::new(&config.host.root, config.host.vm_id);
+    let begun = clock.now().boot;
+    observed.host = tokio::task::spawn_blocking(move || host.scan(begun)).await?;
+    let nbd = super::run::nbd(config);
+    observed.nbd = nbd.observe(&observed.host.disks, clock.now().boot).await;
+    let client = super::run::cloud(config, clock)?;
+    let query = CloudQuery {
+        full: true,
+        catalogue: true,
+        ids: Vec::new(),
+    };
+    match observe::cloud(&client, &query).await {
+        Ok(answer) => absorb(&mut observed.cloud, answer),
+        Err(error) => observed.cloud.listed = Err(chain(&error)),
+    }
+    let missing: Vec<VolumeId> = memory
+        .bindings
+        .values()
+        .map(|binding| binding.volume)
+        .filter(|id| !observed.cloud.volumes.contains_key(id))
+        .collect();
+    if observed.cloud.listed.is_ok() && !missing.is_empty() {
+        let query = CloudQuery {
+            ids: missing,
+            ..CloudQuery::default()
+        };
+        // What stays unread stays Unknown.
+        if let Ok(answer) = observe::cloud(&client, &query).await {
+            absorb(&mut observed.cloud, answer);
+        }
+    }
+    Ok(observed)
+}

@@ -1,0 +1,268 @@
+//! `volume-daemon run`: the daemon.
+//!
+//! Puts the parts together, feeds the loop with what happens outside, and stops on SIGTERM or
+//! Ctrl-C. Exports stay as they are when it stops: the NBD server is a process of its own.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::act::Hands;
+use crate::api::{self, Listener};
+use crate::clock::{self, Clock, SystemClock};
+use crate::cloudstack::{Client, Credentials, HttpConfig, HttpTransport, Scope, Secret};
+use crate::config::{Address, Config};
+use crate::host::Host;
+use crate::model::Reading;
+use crate::nbd::{NbdAddress, Qsd, QsdConfig};
+use crate::plan::Policy;
+use crate::reconcile::run::{Loop, Question};
+use crate::reconcile::specs::SpecsTask;
+use crate::reconcile::{Core, Event, Pace};
+use crate::store::{Loaded, Store};
+use crate::telemetry::chain;
+
+/// Keeps volumes as declared, until it is told to stop
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  volume-daemon run                                   with /etc/volume-daemon/config.toml
+  volume-daemon run --config my.toml --set pace.resync=30s
+  curl http://127.0.0.1:8090/readyz                   from elsewhere: is it ready?
+
+It needs CloudStack (cloudstack.url, .api_key_file, .secret_key_file) and a qemu-storage-daemon
+(nbd.qmp, nbd.listen). Stop it with SIGTERM or Ctrl-C; exports stay.")]
+pub struct Args {}
+
+/// Connections under way at once to CloudStack.
+const CONCURRENCY: usize = 8;
+/// Events and questions that may wait for the loop.
+const WAITING: usize = 64;
+
+/// Runs until it is told to stop.
+///
+/// # Errors
+/// What keeps it from starting.
+pub async fn run(_: &Args, config: &Config) -> anyhow::Result<ExitCode> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let store = Store::open(&config.store.url, Arc::clone(&clock)).await?;
+    let loaded = store.load().await?;
+    for row in &loaded.skipped {
+        tracing::error!(
+            table = row.table,
+            key = row.key,
+            reason = row.reason,
+            "a row of the store cannot be understood; it is left alone"
+        );
+    }
+    let host = Host::new(&config.host.root, config.host.vm_id);
+    own_this_vm(&store, &host, clock.as_ref()).await?;
+    let listener = Listener::bind(&config.api.listen)
+        .await
+        .with_context(|| format!("cannot listen at {}", config.api.listen))?;
+
+    let stop = stop_on_signal()?;
+    let hands = Arc::new(Hands::new(
+        cloud(config, Arc::clone(&clock))?,
+        host,
+        nbd(config),
+        store,
+        Arc::clone(&clock),
+    ));
+    let (events, to_loop) = mpsc::channel(WAITING);
+    let (questions, asked) = mpsc::channel(WAITING);
+    let tasks = TaskTracker::new();
+    let Loaded {
+        memory,
+        desired,
+        files,
+        ..
+    } = loaded;
+    let core = Core::new(
+        memory,
+        Policy::from(&config.policy),
+        Pace::from(&config.pace),
+        fastrand::u64(..),
+    );
+    let files: BTreeMap<_, _> = files
+        .into_iter()
+        .map(|file| (file.path.clone(), file))
+        .collect();
+    let specs = SpecsTask::new(&config.specs.dir, desired, files);
+    tasks.spawn(specs.run(Arc::clone(&hands), events.clone(), stop.clone()));
+    tasks.spawn(watch_host(Arc::clone(&hands), events.clone(), stop.clone()));
+    tasks.spawn(watch_nbd(Arc::clone(&hands), events, stop.clone()));
+    tasks.spawn(serve_api(
+        listener,
+        questions,
+        Arc::clone(&hands),
+        stop.clone(),
+    ));
+    tasks.close();
+    tracing::info!(
+        api = %config.api.listen,
+        specs = %config.specs.dir.display(),
+        instance.id = %hands.store.instance(),
+        "started"
+    );
+    Loop::new(core, Arc::clone(&hands), to_loop, asked)
+        .run(stop.clone())
+        .await;
+    stop.cancel();
+    tasks.wait().await;
+    if let Some(hands) = Arc::into_inner(hands) {
+        hands.store.close().await;
+    }
+    tracing::info!("stopped; exports stay as they are");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The store belongs to one VM (I16): a clone of the appliance must not act on the
+/// original's volumes.
+async fn own_this_vm(store: &Store, host: &Host, clock: &dyn Clock) -> anyhow::Result<()> {
+    let Reading::Present(vm) = host.scan(clock.now().boot).self_vm else {
+        return Ok(());
+    };
+    if let Err(owner) = store.set_vm(vm).await? {
+        bail!(
+            "this store belongs to VM {owner}, and this is VM {vm}: a copy of the appliance must \
+             not act for the original. Start with an empty store (store.url), or set host.vm_id if \
+             this VM was read wrongly"
+        );
+    }
+    Ok(())
+}
+
+/// The CloudStack client that the settings describe.
+///
+/// # Errors
+/// If something is not set, or cannot be used.
+pub fn cloud(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Client<HttpTransport>> {
+    let settings = &config.cloudstack;
+    let (key, secret) = settings.keys()?;
+    let transport = HttpTransport::new(&HttpConfig {
+        url: settings.endpoint()?.to_owned(),
+        ca_file: settings.ca_file.clone(),
+        connect_timeout: settings.timeout.0.min(Duration::from_secs(10)),
+        timeout: settings.timeout.0,
+        concurrency: CONCURRENCY,
+        rate_per_second: NonZeroU32::new(settings.rate).unwrap_or(NonZeroU32::MIN),
+    })?;
+    let credentials = Credentials {
+        api_key: Secret::new(key.reveal()),
+        secret: Secret::new(secret.reveal()),
+    };
+    let scope = Scope {
+        listall: settings.list_all,
+        project: settings.project,
+    };
+    Ok(Client::new(transport, credentials, scope, clock))
+}
+
+/// The NBD server that the settings describe.
+pub fn nbd(config: &Config) -> Qsd {
+    Qsd::new(QsdConfig {
+        qmp: config.nbd.qmp.clone(),
+        listen: match &config.nbd.listen {
+            Address::Unix(path) => NbdAddress::Unix(path.clone()),
+            Address::Tcp(address) => NbdAddress::Tcp(*address),
+        },
+        timeout: config.nbd.timeout.0,
+    })
+}
+
+fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stopped.cancel();
+    });
+    Ok(stop)
+}
+
+/// Tells the loop when disks come and go. Where that cannot be watched, the slow rescan has to do.
+async fn watch_host<T, E>(
+    hands: Arc<Hands<T, E>>,
+    events: mpsc::Sender<Event>,
+    stop: CancellationToken,
+) {
+    let watching = async {
+        let mut watch = match hands.host.watch() {
+            Ok(watch) => watch,
+            Err(error) => {
+                tracing::warn!(
+                    error = chain(&error),
+                    "disks are not watched, only looked at now and then"
+                );
+                return;
+            }
+        };
+        loop {
+            if let Err(error) = watch.changed().await {
+                tracing::warn!(
+                    error = chain(&error),
+                    "disks are no longer watched, only looked at now and then"
+                );
+                return;
+            }
+            if events.send(Event::HostChanged).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = watching => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+/// Tells the loop when the NBD server goes away.
+async fn watch_nbd<T>(
+    hands: Arc<Hands<T, Qsd>>,
+    events: mpsc::Sender<Event>,
+    stop: CancellationToken,
+) {
+    let watching = async {
+        loop {
+            hands.nbd.gone().await;
+            tracing::warn!("the NBD server went away");
+            if events.send(Event::NbdChanged).await.is_err() {
+                return;
+            }
+            // A server that comes and goes in a hot loop must not drag the daemon along.
+            clock::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::select! {
+        () = watching => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+async fn serve_api<T, E>(
+    listener: Listener,
+    questions: mpsc::Sender<Question>,
+    hands: Arc<Hands<T, E>>,
+    stop: CancellationToken,
+) where
+    T: crate::cloudstack::Transport + 'static,
+    E: crate::nbd::ExportServer + 'static,
+{
+    if let Err(error) = api::serve(listener, questions, hands, stop).await {
+        tracing::error!(error = chain(&error), "the API is no longer served");
+    }
+}

@@ -1,0 +1,162 @@
+//! Keeps what is asked for up to date: looks at the spec files, stores what they say, and only
+//! then tells the loop.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::act::Hands;
+use crate::clock::sleep;
+use crate::model::{DesiredVolume, Presence, SourceChange, SourceFile, VolumeName};
+use crate::plan::{Desired, SourceHealth};
+use crate::source::{DirectoryState, Known, SpecDirectory, Watch};
+use crate::store::StoreError;
+use crate::telemetry::chain;
+
+use super::core::Event;
+
+/// How often the directory is looked at without an event: inotify cannot see everything.
+const RESCAN: Duration = Duration::from_secs(30);
+/// How soon again while a file is missing and may be gone, or something could not be stored.
+const RECHECK: Duration = Duration::from_secs(1);
+
+/// The task that watches the spec files.
+pub struct SpecsTask {
+    directory: SpecDirectory,
+    specs: BTreeMap<VolumeName, DesiredVolume>,
+    files: BTreeMap<String, SourceFile>,
+    health: Option<SourceHealth>,
+}
+
+impl SpecsTask {
+    /// A task for the files in `directory`, of which the store knows `specs` and `files`.
+    pub fn new(
+        directory: &Path,
+        specs: Vec<DesiredVolume>,
+        files: BTreeMap<String, SourceFile>,
+    ) -> Self {
+        Self {
+            directory: SpecDirectory::new(directory),
+            specs: specs
+                .into_iter()
+                .map(|spec| (spec.name().clone(), spec))
+                .collect(),
+            files,
+            health: None,
+        }
+    }
+
+    /// Runs until `stop` is cancelled.
+    pub async fn run<T, E>(
+        mut self,
+        hands: Arc<Hands<T, E>>,
+        events: mpsc::Sender<Event>,
+        stop: CancellationToken,
+    ) {
+        let mut watch = Watch::new(self.directory.path());
+        loop {
+            let pause = match self.look(&hands).await {
+                Ok(news) => {
+                    if news && events.send(Event::Desired(self.desired())).await.is_err() {
+                        return;
+                    }
+                    self.next_look()
+                }
+                Err(error) => {
+                    tracing::error!(
+                        error = chain(&error),
+                        "what the spec files say could not be stored; what was stored stays in force"
+                    );
+                    RECHECK
+                }
+            };
+            tokio::select! {
+                () = watch.changed() => {}
+                () = sleep(pause) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Looks once. Says whether the loop has to hear of it.
+    async fn look<T, E>(&mut self, hands: &Hands<T, E>) -> Result<bool, StoreError> {
+        let now = hands.clock.now();
+        let bindings = hands.store.bindings().await?;
+        let known = Known {
+            files: &self.files,
+            specs: &self.specs,
+            bindings: &bindings,
+        };
+        let look = self.directory.look(known, now).await;
+        let health = match look.directory {
+            DirectoryState::Readable => SourceHealth::Sound,
+            DirectoryState::Suspect(why) | DirectoryState::Unreadable(why) => {
+                SourceHealth::Suspect(why)
+            }
+        };
+        let changed = !look.change.is_empty();
+        if changed {
+            let accepted = hands.store.accept(&look.change, now.wall).await?;
+            self.take_over(look.change, accepted.volumes);
+        }
+        if self.health.as_ref() != Some(&health) {
+            match &health {
+                SourceHealth::Sound => tracing::info!("the spec directory is readable"),
+                SourceHealth::Suspect(why) => {
+                    tracing::warn!("the spec directory is not believed: {why}");
+                }
+            }
+            self.health = Some(health);
+            return Ok(true);
+        }
+        Ok(changed)
+    }
+
+    fn take_over(&mut self, change: SourceChange, accepted: Vec<DesiredVolume>) {
+        for spec in accepted {
+            tracing::info!(
+                volume.name = %spec.name(), generation = spec.generation, owner = %spec.owner,
+                "spec accepted"
+            );
+            self.specs.insert(spec.name().clone(), spec);
+        }
+        for name in change.abandoned {
+            tracing::warn!(volume.name = %name, "its spec is gone; its reclaim policy takes over");
+            if let Some(spec) = self.specs.get_mut(&name) {
+                spec.presence = Presence::Abandoned {
+                    counted: Duration::ZERO,
+                };
+            }
+        }
+        for path in change.forgotten {
+            self.files.remove(&path);
+        }
+        for file in change.files {
+            for problem in &file.problems {
+                tracing::warn!(file = file.path, state = %file.state, "{problem}");
+            }
+            self.files.insert(file.path.clone(), file);
+        }
+    }
+
+    fn desired(&self) -> Desired {
+        Desired {
+            volumes: self.specs.clone(),
+            files: self.health.clone().unwrap_or_default(),
+        }
+    }
+
+    /// A missing file is looked at again soon, to tell a moment from an end.
+    fn next_look(&self) -> Duration {
+        let missing = |file: &SourceFile| file.state == crate::model::FileState::Missing;
+        if self.files.values().any(missing) {
+            RECHECK
+        } else {
+            RESCAN
+        }
+    }
+}
