@@ -1,0 +1,308 @@
+//! The API front of the management server, without HTTP: a request and the time go in, an
+//! answer and the way it is delivered come out.
+
+mod args;
+mod commands;
+mod envelope;
+mod jobs;
+mod lists;
+mod params;
+mod sign;
+mod tags;
+mod volumes;
+
+use serde::Serialize;
+
+use super::fault::{DropWhen, Fault, Faults, Mishap, OutageMode};
+use super::time::SimTime;
+use super::world::{AccountNo, Trouble, World};
+
+use args::Args;
+use commands::Command;
+use envelope::{Answer, ApiError};
+use params::Params;
+
+pub use sign::signature;
+
+/// A request to `/client/api`.
+#[derive(Debug, Clone, Default)]
+pub struct HttpRequest {
+    /// The method, as `GET`.
+    pub method: String,
+    /// What follows the `?`, still encoded.
+    pub query: String,
+    /// A form, still encoded.
+    pub body: String,
+}
+
+impl HttpRequest {
+    /// A GET request.
+    pub fn get(query: impl Into<String>) -> Self {
+        Self {
+            method: "GET".to_owned(),
+            query: query.into(),
+            body: String::new(),
+        }
+    }
+}
+
+/// What comes back.
+#[derive(Debug, Clone)]
+pub struct HttpAnswer {
+    /// The HTTP status; for API errors the same as `errorcode`.
+    pub status: u16,
+    /// `Date`, `Content-Type` and, on errors, `X-Description`.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body.
+    pub body: String,
+    /// How, if at all, it reaches the client.
+    pub delivery: Delivery,
+}
+
+/// How an answer reaches the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// At once.
+    Delivered,
+    /// So many milliseconds later.
+    Delayed(u64),
+    /// Never: the connection is closed.
+    Dropped(DropWhen),
+}
+
+/// The front and the world behind it.
+#[derive(Debug, Clone)]
+pub struct Front {
+    world: World,
+    faults: Faults,
+}
+
+/// A command being carried out.
+struct Call<'a> {
+    world: &'a mut World,
+    caller: AccountNo,
+    args: Args,
+    trouble: Option<Trouble>,
+}
+
+impl Front {
+    /// A front for this world.
+    pub fn new(world: World) -> Self {
+        Self {
+            world,
+            faults: Faults::default(),
+        }
+    }
+
+    /// The world as it is.
+    pub const fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// The world, to change it behind the API's back.
+    pub const fn world_mut(&mut self) -> &mut World {
+        &mut self.world
+    }
+
+    /// Runs what is due at `now`.
+    pub fn advance(&mut self, now: SimTime) {
+        self.world.advance(now);
+    }
+
+    /// Lets something go wrong: a restart or an outage at once, anything else when its request
+    /// comes.
+    pub fn inject(&mut self, fault: Fault) {
+        match fault {
+            Fault::Outage { mode, ms } => {
+                let until = self.world.now().plus_millis(ms);
+                self.faults.begin_outage(mode, until);
+            }
+            Fault::Restart { keep_plugged } => self.world.restart_management_server(keep_plugged),
+            Fault::DropResponse { .. }
+            | Fault::DelayResponse { .. }
+            | Fault::TooManyRequests { .. }
+            | Fault::BadGateway { .. }
+            | Fault::StuckJob { .. }
+            | Fault::DelayJob { .. }
+            | Fault::FailJob { .. } => self.faults.arm(fault),
+        }
+    }
+
+    /// The faults that wait for their request.
+    pub fn armed_faults(&self) -> &[Fault] {
+        self.faults.armed()
+    }
+
+    /// Disarms all faults and ends an outage.
+    pub fn clear_faults(&mut self) {
+        self.faults.clear();
+    }
+
+    /// Answers one request. Order of checks as in `ApiServlet.java` and `ApiServer.java`.
+    pub fn handle(&mut self, request: &HttpRequest, now: SimTime) -> HttpAnswer {
+        self.world.advance(now);
+        let date = self.world.now().http_date();
+        match self.faults.outage(self.world.now()) {
+            Some(OutageMode::Closed) => return dropped(date, DropWhen::BeforeCommit),
+            Some(OutageMode::Unavailable) => return html(date, 503, "Service Unavailable"),
+            None => {}
+        }
+        if !matches!(request.method.as_str(), "GET" | "POST") {
+            return html(date, 405, "Method Not Allowed");
+        }
+        let params = Params::decode(&request.query, &request.body);
+        let name = params.get("command").unwrap_or_default();
+        let mishap = self.faults.strike(name, &params.volumes());
+        if mishap.drop == Some(DropWhen::BeforeCommit) {
+            return dropped(date, DropWhen::BeforeCommit);
+        }
+        if mishap.bad_gateway {
+            return html(date, 502, "Bad Gateway");
+        }
+        let delay_ms = mishap.delay_ms;
+        let drop = mishap.drop;
+        let mut answer = match self.carry_out(&params, mishap) {
+            Ok((command, answer)) => success(date, command, answer),
+            Err(error) => failure(date, &params, &error),
+        };
+        if let Some(when) = drop {
+            answer.delivery = Delivery::Dropped(when);
+        } else if delay_ms > 0 {
+            let own = match answer.delivery {
+                Delivery::Delayed(millis) => millis,
+                Delivery::Delivered | Delivery::Dropped(_) => 0,
+            };
+            answer.delivery = Delivery::Delayed(own.saturating_add(delay_ms));
+        }
+        answer
+    }
+
+    fn carry_out(
+        &mut self,
+        params: &Params,
+        mishap: Mishap,
+    ) -> Result<(&'static Command, Answer), ApiError> {
+        if !params
+            .get("response")
+            .is_some_and(|format| format.eq_ignore_ascii_case("json"))
+        {
+            return Err(ApiError::xml_not_simulated());
+        }
+        let (caller, command) = self.verify(params, mishap.throttled_ms)?;
+        params.check_characters()?;
+        let args = Args::bind(&self.world, command, &params.unpacked()?)?;
+        let mut call = Call {
+            world: &mut self.world,
+            caller,
+            args,
+            trouble: mishap.trouble,
+        };
+        Ok((command, (command.run)(&mut call)?))
+    }
+
+    /// `ApiServer.verifyRequest`, check by check in its order.
+    fn verify(
+        &self,
+        params: &Params,
+        throttled_ms: Option<u64>,
+    ) -> Result<(AccountNo, &'static Command), ApiError> {
+        let Some(name) = params.get("command") else {
+            return Err(ApiError::unauthorized_under("null"));
+        };
+        let Some(command) = commands::find(name) else {
+            return Err(ApiError::unauthorized_under("errorresponse"));
+        };
+        let (Some(api_key), Some(given)) = (
+            params.get_ignoring_case("apikey"),
+            params.get_ignoring_case("signature"),
+        ) else {
+            return Err(ApiError::unauthorized());
+        };
+        if params.get_ignoring_case("signatureversion") == Some("3") {
+            let expires = params
+                .get_ignoring_case("expires")
+                .and_then(SimTime::parse_expires);
+            // No allowance for clocks that differ.
+            if expires.is_none_or(|expires| expires < self.world.now()) {
+                return Err(ApiError::unauthorized());
+            }
+        }
+        let Some(caller) = self.world.find_account(api_key) else {
+            return Err(ApiError::unauthorized());
+        };
+        let account = self.world.account(caller);
+        if !account.enabled {
+            return Err(ApiError::unauthorized());
+        }
+        // Before the signature is looked at.
+        if let Some(millis) = throttled_ms {
+            return Err(ApiError::throttled(millis));
+        }
+        if !sign::matches(params.iter(), &account.secret_key, given) {
+            return Err(ApiError::unauthorized());
+        }
+        Ok((caller, command))
+    }
+}
+
+fn success(date: String, command: &Command, answer: Answer) -> HttpAnswer {
+    HttpAnswer {
+        status: 200,
+        headers: json_headers(date),
+        body: envelope::wrap(&envelope::response_key(command.name), &answer.body),
+        delivery: match answer.after_ms {
+            0 => Delivery::Delivered,
+            millis => Delivery::Delayed(millis),
+        },
+    }
+}
+
+fn failure(date: String, params: &Params, error: &ApiError) -> HttpAnswer {
+    let own_key = envelope::response_key(params.get("command").unwrap_or_default());
+    let key = error.key.unwrap_or(&own_key);
+    let mut headers = json_headers(date);
+    headers.push(("X-Description", envelope::header_text(&error.text)));
+    HttpAnswer {
+        status: error.code,
+        headers,
+        body: envelope::wrap(key, &error.body()),
+        delivery: Delivery::Delivered,
+    }
+}
+
+fn json_headers(date: String) -> Vec<(&'static str, String)> {
+    vec![
+        ("Date", date),
+        ("Content-Type", "application/json; charset=UTF-8".to_owned()),
+    ]
+}
+
+/// What a proxy or the servlet container says.
+fn html(date: String, status: u16, reason: &str) -> HttpAnswer {
+    HttpAnswer {
+        status,
+        headers: vec![
+            ("Date", date),
+            ("Content-Type", "text/html; charset=UTF-8".to_owned()),
+        ],
+        body: format!(
+            "<html><head><title>{status} {reason}</title></head><body><h1>{status} \
+             {reason}</h1></body></html>\n"
+        ),
+        delivery: Delivery::Delivered,
+    }
+}
+
+fn dropped(date: String, when: DropWhen) -> HttpAnswer {
+    HttpAnswer {
+        delivery: Delivery::Dropped(when),
+        ..html(date, 500, "Dropped")
+    }
+}
+
+fn to_json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("response objects have string keys and no foreign types")
+}
+
+#[cfg(test)]
+mod tests;

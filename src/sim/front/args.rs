@@ -1,0 +1,249 @@
+//! Parameters bound to what a command declares (`ParamProcessWorker.java`). Unknown ones are
+//! ignored, as in CloudStack; real ones that the simulator does not have are refused.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use crate::sim::world::{OfferingNo, VmNo, VolumeNo, World, ZoneNo};
+
+use super::commands::{Command, Kind, Param};
+use super::envelope::ApiError;
+use super::params::Unpacked;
+
+/// `length` of a parameter that declares none (`Parameter.java`).
+const TEXT_MAX: usize = 255;
+
+/// A bound parameter.
+#[derive(Debug, Clone, PartialEq)]
+enum Arg {
+    Text(String),
+    Number(i64),
+    Flag(bool),
+    Zone(ZoneNo),
+    Offering(OfferingNo),
+    Vms(Vec<VmNo>),
+    Volumes(Vec<VolumeNo>),
+    Job(Uuid),
+    Texts(Vec<String>),
+    Map(Vec<BTreeMap<String, String>>),
+}
+
+/// The bound parameters of a call.
+#[derive(Debug, Default)]
+pub(super) struct Args(BTreeMap<&'static str, Arg>);
+
+impl Args {
+    /// Binds in the order in which the command declares its parameters.
+    pub(super) fn bind(
+        world: &World,
+        command: &Command,
+        given: &BTreeMap<String, Unpacked>,
+    ) -> Result<Self, ApiError> {
+        let mut args = BTreeMap::new();
+        for param in command.all_params() {
+            match given.get(param.name) {
+                Some(value) => {
+                    if let Some(arg) = bind(world, command, param, value)? {
+                        args.insert(param.name, arg);
+                    }
+                }
+                None if param.required => {
+                    return Err(ApiError::plain(
+                        431,
+                        format!(
+                            "Unable to execute API command {} due to missing parameter {}",
+                            command.name.to_lowercase(),
+                            param.name
+                        ),
+                    ));
+                }
+                None => {}
+            }
+        }
+        Ok(Self(args))
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        match self.0.get(name) {
+            Some(Arg::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(super) fn number(&self, name: &str) -> Option<i64> {
+        match self.0.get(name) {
+            Some(Arg::Number(number)) => Some(*number),
+            _ => None,
+        }
+    }
+
+    pub(super) fn flag(&self, name: &str) -> bool {
+        self.0.get(name) == Some(&Arg::Flag(true))
+    }
+
+    pub(super) fn zone(&self, name: &str) -> Option<ZoneNo> {
+        match self.0.get(name) {
+            Some(Arg::Zone(no)) => Some(*no),
+            _ => None,
+        }
+    }
+
+    pub(super) fn offering(&self, name: &str) -> Option<OfferingNo> {
+        match self.0.get(name) {
+            Some(Arg::Offering(no)) => Some(*no),
+            _ => None,
+        }
+    }
+
+    pub(super) fn vm(&self, name: &str) -> Option<VmNo> {
+        self.vms(name)?.first().copied()
+    }
+
+    pub(super) fn vms(&self, name: &str) -> Option<&[VmNo]> {
+        match self.0.get(name) {
+            Some(Arg::Vms(nos)) => Some(nos),
+            _ => None,
+        }
+    }
+
+    pub(super) fn volume(&self, name: &str) -> Option<VolumeNo> {
+        self.volumes(name)?.first().copied()
+    }
+
+    pub(super) fn volumes(&self, name: &str) -> Option<&[VolumeNo]> {
+        match self.0.get(name) {
+            Some(Arg::Volumes(nos)) => Some(nos),
+            _ => None,
+        }
+    }
+
+    pub(super) fn job(&self, name: &str) -> Option<Uuid> {
+        match self.0.get(name) {
+            Some(Arg::Job(uuid)) => Some(*uuid),
+            _ => None,
+        }
+    }
+
+    pub(super) fn texts(&self, name: &str) -> &[String] {
+        match self.0.get(name) {
+            Some(Arg::Texts(texts)) => texts,
+            _ => &[],
+        }
+    }
+
+    pub(super) fn map(&self, name: &str) -> Option<&[BTreeMap<String, String>]> {
+        match self.0.get(name) {
+            Some(Arg::Map(items)) => Some(items),
+            _ => None,
+        }
+    }
+}
+
+/// Why a value does not fit, before it is put into words.
+enum Misfit {
+    /// `IllegalArgumentException`.
+    Illegal,
+    /// `InvalidParameterValueException` from the translation of an id.
+    NoSuchEntity(String),
+    /// `InvalidParameterValueException` for a long value.
+    TooLong,
+}
+
+fn bind(
+    world: &World,
+    command: &Command,
+    param: &Param,
+    value: &Unpacked,
+) -> Result<Option<Arg>, ApiError> {
+    let bound = match (param.kind, value) {
+        (Kind::NotSimulated, _) => return Err(ApiError::not_simulated(command.name, param.name)),
+        (Kind::Map, Unpacked::Map(items)) => Ok(Some(Arg::Map(items.values().cloned().collect()))),
+        (Kind::Map, Unpacked::Text(_)) | (_, Unpacked::Map(_)) => Err(Misfit::Illegal),
+        (kind, Unpacked::Text(text)) => bind_text(world, kind, text),
+    };
+    bound.map_err(|misfit| {
+        let shown = match value {
+            Unpacked::Text(text) => text.clone(),
+            Unpacked::Map(items) => format!("{items:?}"),
+        };
+        let api = command.name.to_lowercase();
+        ApiError::plain(
+            431,
+            match misfit {
+                Misfit::Illegal => format!(
+                    "Unable to execute API command {api} due to invalid value {shown} for \
+                     parameter {}",
+                    param.name
+                ),
+                Misfit::NoSuchEntity(uuid) => format!(
+                    "Unable to execute API command {api} due to invalid value. Invalid parameter \
+                     {} value={uuid} due to incorrect long value format, or entity does not \
+                     exist or due to incorrect parameter annotation for the field in api cmd \
+                     class.",
+                    param.name
+                ),
+                Misfit::TooLong => format!(
+                    "Unable to execute API command {api} due to invalid value. Value greater \
+                     than max allowed length {TEXT_MAX} for param: {}",
+                    param.name
+                ),
+            },
+        )
+    })
+}
+
+fn bind_text(world: &World, kind: Kind, text: &str) -> Result<Option<Arg>, Misfit> {
+    let listed = || text.split(',').filter(|item| !item.is_empty());
+    Ok(Some(match kind {
+        Kind::Text => {
+            if text.encode_utf16().count() > TEXT_MAX {
+                return Err(Misfit::TooLong);
+            }
+            Arg::Text(text.to_owned())
+        }
+        Kind::Long => Arg::Number(text.parse().map_err(|_| Misfit::Illegal)?),
+        // A blank integer counts as absent.
+        Kind::Int if text.trim().is_empty() => return Ok(None),
+        Kind::Int => {
+            let number: i32 = text.parse().map_err(|_| Misfit::Illegal)?;
+            Arg::Number(i64::from(number))
+        }
+        // Java's Boolean.valueOf.
+        Kind::Bool => Arg::Flag(text.eq_ignore_ascii_case("true")),
+        Kind::Zone => Arg::Zone(resolve(text, |uuid| world.find_zone(uuid))?),
+        Kind::Offering => Arg::Offering(resolve(text, |uuid| world.find_offering(uuid))?),
+        Kind::Vm => Arg::Vms(vec![resolve(text, |uuid| world.find_vm(uuid))?]),
+        Kind::Vms => Arg::Vms(
+            listed()
+                .map(|id| resolve(id, |uuid| world.find_vm(uuid)))
+                .collect::<Result<_, _>>()?,
+        ),
+        Kind::Volume => Arg::Volumes(vec![resolve(text, |uuid| world.find_volume(uuid))?]),
+        Kind::Volumes => Arg::Volumes(
+            listed()
+                .map(|id| resolve(id, |uuid| world.find_volume(uuid)))
+                .collect::<Result<_, _>>()?,
+        ),
+        Kind::Job => Arg::Job(resolve(text, |uuid| {
+            world.find_job(uuid).map(|job| job.uuid)
+        })?),
+        // There are no projects. -1 means all of the caller's and is not looked up.
+        Kind::Project if text == "-1" => Arg::Number(-1),
+        Kind::Project => return Err(Misfit::NoSuchEntity(text.to_owned())),
+        Kind::Texts => Arg::Texts(listed().map(str::to_owned).collect()),
+        Kind::Map | Kind::NotSimulated => return Err(Misfit::Illegal),
+    }))
+}
+
+/// Ids of removed rows resolve too; internal numbers do not, unlike in the oldest commands.
+fn resolve<No>(text: &str, find: impl Fn(Uuid) -> Option<No>) -> Result<No, Misfit> {
+    Uuid::try_parse(text)
+        .ok()
+        .and_then(find)
+        .ok_or_else(|| Misfit::NoSuchEntity(text.to_owned()))
+}

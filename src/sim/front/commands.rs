@@ -1,0 +1,409 @@
+//! The table of commands: what each is called, takes and does.
+
+use serde::Serialize;
+
+use super::envelope::{Answer, ApiError};
+use super::{Call, jobs, lists, tags, volumes};
+
+/// What a parameter is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Long,
+    Int,
+    Bool,
+    Zone,
+    Offering,
+    Vm,
+    Vms,
+    Volume,
+    Volumes,
+    Job,
+    Project,
+    Texts,
+    Map,
+    /// CloudStack has it and would heed it; the simulator refuses it.
+    NotSimulated,
+}
+
+/// A parameter of a command.
+#[derive(Debug)]
+pub(super) struct Param {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub required: bool,
+}
+
+/// A command of the API.
+pub(super) struct Command {
+    pub name: &'static str,
+    pub description: &'static str,
+    pub shape: Shape,
+    pub params: &'static [Param],
+    pub run: fn(&mut Call<'_>) -> Result<Answer, ApiError>,
+}
+
+/// What kind of command it is, which gives it more parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// Answers with its result.
+    Sync,
+    /// Answers with a page.
+    List,
+    /// Answers with a job.
+    Async,
+}
+
+impl Command {
+    /// Its own parameters and those of its shape.
+    pub(super) fn all_params(&self) -> impl Iterator<Item = &'static Param> {
+        let more = match self.shape {
+            Shape::Sync => &[][..],
+            Shape::List => LIST_PARAMS,
+            Shape::Async => ASYNC_PARAMS,
+        };
+        self.params.iter().chain(more)
+    }
+}
+
+pub(super) fn find(name: &str) -> Option<&'static Command> {
+    COMMANDS.iter().find(|command| command.name == name)
+}
+
+const fn optional(name: &'static str, kind: Kind) -> Param {
+    Param {
+        name,
+        kind,
+        required: false,
+    }
+}
+
+const fn required(name: &'static str, kind: Kind) -> Param {
+    Param {
+        name,
+        kind,
+        required: true,
+    }
+}
+
+/// `BaseListCmd.java`.
+const LIST_PARAMS: &[Param] = &[
+    optional("keyword", Kind::Text),
+    optional("page", Kind::Int),
+    optional("pagesize", Kind::Int),
+];
+
+/// `BaseAsyncCmd.java`.
+const ASYNC_PARAMS: &[Param] = &[optional("customjobid", Kind::Text)];
+
+/// Every command there is, by name.
+pub(super) static COMMANDS: &[Command] = &[
+    Command {
+        name: "attachVolume",
+        description: "Attaches a disk volume to a virtual machine.",
+        shape: Shape::Async,
+        params: &[
+            required("id", Kind::Volume),
+            required("virtualmachineid", Kind::Vm),
+            optional("deviceid", Kind::Long),
+        ],
+        run: volumes::attach,
+    },
+    Command {
+        name: "createTags",
+        description: "Creates resource tag(s)",
+        shape: Shape::Async,
+        params: &[
+            required("resourceids", Kind::Texts),
+            required("resourcetype", Kind::Text),
+            required("tags", Kind::Map),
+            optional("customer", Kind::NotSimulated),
+        ],
+        run: tags::create,
+    },
+    Command {
+        name: "createVolume",
+        description: "Creates a disk volume from a disk offering.",
+        shape: Shape::Async,
+        params: &[
+            optional("diskofferingid", Kind::Offering),
+            optional("zoneid", Kind::Zone),
+            optional("name", Kind::Text),
+            optional("size", Kind::Long),
+            optional("displayvolume", Kind::Bool),
+            optional("snapshotid", Kind::NotSimulated),
+            optional("virtualmachineid", Kind::NotSimulated),
+            optional("account", Kind::NotSimulated),
+            optional("domainid", Kind::NotSimulated),
+            optional("projectid", Kind::NotSimulated),
+            optional("customid", Kind::NotSimulated),
+        ],
+        run: volumes::create,
+    },
+    Command {
+        name: "deleteTags",
+        description: "Deleting resource tag(s)",
+        shape: Shape::Async,
+        params: &[
+            required("resourceids", Kind::Texts),
+            required("resourcetype", Kind::Text),
+            optional("tags", Kind::Map),
+        ],
+        run: tags::delete,
+    },
+    Command {
+        name: "deleteVolume",
+        description: "Deletes a detached disk volume.",
+        shape: Shape::Sync,
+        params: &[required("id", Kind::Volume)],
+        run: volumes::delete,
+    },
+    Command {
+        name: "destroyVolume",
+        description: "Destroys a Volume.",
+        shape: Shape::Async,
+        params: &[
+            required("id", Kind::Volume),
+            optional("expunge", Kind::Bool),
+        ],
+        run: volumes::destroy,
+    },
+    Command {
+        name: "detachVolume",
+        description: "Detaches a disk volume from a virtual machine.",
+        shape: Shape::Async,
+        params: &[
+            optional("id", Kind::Volume),
+            optional("deviceid", Kind::Long),
+            optional("virtualmachineid", Kind::Vm),
+        ],
+        run: volumes::detach,
+    },
+    Command {
+        name: "listApis",
+        description: "lists all available apis on the server, provided by the Api Discovery plugin",
+        shape: Shape::Sync,
+        params: &[optional("name", Kind::Text)],
+        run: lists::apis,
+    },
+    Command {
+        name: "listAsyncJobs",
+        description: "Lists all pending asynchronous jobs for the account.",
+        shape: Shape::List,
+        params: &[
+            optional("listall", Kind::Bool),
+            optional("isrecursive", Kind::Bool),
+            optional("startdate", Kind::NotSimulated),
+            optional("account", Kind::NotSimulated),
+            optional("domainid", Kind::NotSimulated),
+        ],
+        run: jobs::list,
+    },
+    Command {
+        name: "listCapabilities",
+        description: "Lists capabilities",
+        shape: Shape::Sync,
+        params: &[],
+        run: lists::capabilities,
+    },
+    Command {
+        name: "listDiskOfferings",
+        description: "Lists all available disk offerings.",
+        shape: Shape::List,
+        params: &[
+            optional("id", Kind::Offering),
+            optional("name", Kind::Text),
+            optional("zoneid", Kind::Zone),
+            optional("listall", Kind::Bool),
+            optional("isrecursive", Kind::Bool),
+            optional("projectid", Kind::Project),
+            optional("domainid", Kind::NotSimulated),
+            optional("account", Kind::NotSimulated),
+            optional("volumeid", Kind::NotSimulated),
+        ],
+        run: lists::offerings,
+    },
+    Command {
+        name: "listTags",
+        description: "List resource tag(s)",
+        shape: Shape::List,
+        params: &[
+            optional("resourcetype", Kind::Text),
+            optional("resourceid", Kind::Text),
+            optional("key", Kind::Text),
+            optional("value", Kind::Text),
+            optional("listall", Kind::Bool),
+            optional("isrecursive", Kind::Bool),
+            optional("projectid", Kind::Project),
+            optional("account", Kind::NotSimulated),
+            optional("domainid", Kind::NotSimulated),
+            optional("customer", Kind::NotSimulated),
+        ],
+        run: tags::list,
+    },
+    Command {
+        name: "listVirtualMachines",
+        description: "List the virtual machines owned by the account.",
+        shape: Shape::List,
+        params: &[
+            optional("id", Kind::Vm),
+            optional("ids", Kind::Vms),
+            optional("name", Kind::Text),
+            optional("state", Kind::Text),
+            optional("zoneid", Kind::Zone),
+            optional("details", Kind::Texts),
+            optional("tags", Kind::Map),
+            optional("listall", Kind::Bool),
+            optional("isrecursive", Kind::Bool),
+            optional("projectid", Kind::Project),
+            optional("account", Kind::NotSimulated),
+            optional("domainid", Kind::NotSimulated),
+        ],
+        run: lists::vms,
+    },
+    Command {
+        name: "listVolumes",
+        description: "Lists all volumes.",
+        shape: Shape::List,
+        params: &[
+            optional("id", Kind::Volume),
+            optional("ids", Kind::Volumes),
+            optional("name", Kind::Text),
+            optional("virtualmachineid", Kind::Vm),
+            optional("zoneid", Kind::Zone),
+            optional("diskofferingid", Kind::Offering),
+            optional("state", Kind::Text),
+            optional("type", Kind::Text),
+            optional("tags", Kind::Map),
+            optional("listall", Kind::Bool),
+            optional("isrecursive", Kind::Bool),
+            optional("projectid", Kind::Project),
+            optional("account", Kind::NotSimulated),
+            optional("domainid", Kind::NotSimulated),
+            optional("hostid", Kind::NotSimulated),
+            optional("storageid", Kind::NotSimulated),
+        ],
+        run: volumes::list,
+    },
+    Command {
+        name: "listZones",
+        description: "Lists zones",
+        shape: Shape::List,
+        params: &[
+            optional("id", Kind::Zone),
+            optional("name", Kind::Text),
+            optional("available", Kind::Bool),
+            optional("showcapacities", Kind::Bool),
+            optional("ids", Kind::NotSimulated),
+            optional("domainid", Kind::NotSimulated),
+            optional("networktype", Kind::NotSimulated),
+            optional("tags", Kind::NotSimulated),
+        ],
+        run: lists::zones,
+    },
+    Command {
+        name: "queryAsyncJobResult",
+        description: "Retrieves the current status of asynchronous job.",
+        shape: Shape::Sync,
+        params: &[required("jobid", Kind::Job)],
+        run: jobs::query,
+    },
+    Command {
+        name: "recoverVolume",
+        description: "Recovers a Destroy volume.",
+        shape: Shape::Sync,
+        params: &[required("id", Kind::Volume)],
+        run: volumes::recover,
+    },
+    Command {
+        name: "resizeVolume",
+        description: "Resizes a volume",
+        shape: Shape::Async,
+        params: &[
+            required("id", Kind::Volume),
+            optional("size", Kind::Long),
+            optional("diskofferingid", Kind::Offering),
+            optional("shrinkok", Kind::Bool),
+            optional("automigrate", Kind::Bool),
+            optional("miniops", Kind::NotSimulated),
+            optional("maxiops", Kind::NotSimulated),
+        ],
+        run: volumes::resize,
+    },
+    Command {
+        name: "updateVolume",
+        description: "Updates the volume.",
+        shape: Shape::Async,
+        params: &[
+            required("id", Kind::Volume),
+            optional("name", Kind::Text),
+            optional("deleteprotection", Kind::NotSimulated),
+            optional("path", Kind::NotSimulated),
+            optional("chaininfo", Kind::NotSimulated),
+            optional("storageid", Kind::NotSimulated),
+            optional("state", Kind::NotSimulated),
+            optional("displayvolume", Kind::NotSimulated),
+            optional("customid", Kind::NotSimulated),
+        ],
+        run: volumes::update,
+    },
+];
+
+/// A command as `listApis` shows it (`ApiDiscoveryResponse.java`).
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) struct ApiView {
+    name: &'static str,
+    description: &'static str,
+    isasync: bool,
+    related: &'static str,
+    params: Vec<ParamView>,
+    response: [(); 0],
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+struct ParamView {
+    name: &'static str,
+    description: &'static str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    length: u16,
+    required: bool,
+}
+
+impl ApiView {
+    pub(super) fn of(command: &Command) -> Self {
+        Self {
+            name: command.name,
+            description: command.description,
+            isasync: command.shape == Shape::Async,
+            related: "",
+            params: command
+                .all_params()
+                .filter(|param| param.kind != Kind::NotSimulated)
+                .map(|param| ParamView {
+                    name: param.name,
+                    description: "",
+                    kind: match param.kind {
+                        Kind::Text => "string",
+                        Kind::Long => "long",
+                        Kind::Int => "integer",
+                        Kind::Bool => "boolean",
+                        Kind::Zone
+                        | Kind::Offering
+                        | Kind::Vm
+                        | Kind::Volume
+                        | Kind::Job
+                        | Kind::Project => "uuid",
+                        Kind::Vms | Kind::Volumes | Kind::Texts => "list",
+                        Kind::Map | Kind::NotSimulated => "map",
+                    },
+                    length: 255,
+                    required: param.required,
+                })
+                .collect(),
+            response: [],
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Submitting jobs and asking about them.
+
+use uuid::Uuid;
+
+use crate::sim::refusal::Refusal;
+use crate::sim::view::JobView;
+use crate::sim::world::{Job, JobState, Work};
+
+use super::Call;
+use super::envelope::{Answer, ApiError};
+use super::lists::page;
+
+impl Call<'_> {
+    /// Accepts a job under the caller's `customjobid`, or a new id.
+    pub(super) fn submit(&mut self, work: Work) -> Result<Uuid, ApiError> {
+        let custom = match self.args.text("customjobid") {
+            Some(text) => Some(self.free_job_id(text)?),
+            None => None,
+        };
+        let trouble = self.trouble.take();
+        Ok(self.world.submit(self.caller, work, custom, trouble))
+    }
+
+    /// `UUIDManagerImpl.checkUuidSimple`. It only sees jobs that are not finished; a finished
+    /// one with that id violates the table's unique key.
+    fn free_job_id(&self, text: &str) -> Result<Uuid, Refusal> {
+        let uuid = Uuid::try_parse(text)
+            .ok()
+            .filter(|uuid| uuid.hyphenated().to_string() == text)
+            .ok_or_else(|| {
+                Refusal::invalid(format!("UUID: {text} doesn't follow the UUID format"))
+            })?;
+        match self.world.find_job(uuid).map(|job| &job.state) {
+            None => Ok(uuid),
+            Some(JobState::Pending) => Err(Refusal::invalid(format!(
+                "UUID: {text} already exists so can't create/update with custom id"
+            ))),
+            Some(JobState::Ended { .. }) => Err(Refusal::runtime(
+                "DB Exception on: INSERT INTO async_job: Duplicate entry for key 'uuid'",
+            )),
+        }
+    }
+}
+
+pub(super) fn query(call: &mut Call<'_>) -> Result<Answer, ApiError> {
+    let job = call
+        .args
+        .job("jobid")
+        .and_then(|uuid| call.world.find_job(uuid))
+        .ok_or_else(|| Refusal::invalid("unable to find a job by id"))?;
+    Ok(Answer::of(&JobView::of(call.world, job)))
+}
+
+/// Pending jobs only.
+pub(super) fn list(call: &mut Call<'_>) -> Result<Answer, ApiError> {
+    let listall = call.args.flag("listall");
+    let keyword = call.args.text("keyword").map(str::to_lowercase);
+    let visible = |job: &&Job| {
+        (listall || job.account == call.caller)
+            && keyword
+                .as_ref()
+                .is_none_or(|keyword| job.work.class().to_lowercase().contains(keyword))
+    };
+    let jobs: Vec<&Job> = call.world.pending_jobs().filter(visible).collect();
+    let range = page(&call.args, call.world, jobs.len())?;
+    let rows: Vec<JobView<'_>> = jobs[range]
+        .iter()
+        .map(|job| JobView::of(call.world, job))
+        .collect();
+    Ok(Answer::list("asyncjobs", jobs.len(), &rows))
+}

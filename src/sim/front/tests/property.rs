@@ -1,0 +1,233 @@
+//! No sequence of calls, operations, faults and time breaks the world.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::sim::control::Side;
+use crate::sim::fault::{DropWhen, Fault, OutageMode, Target};
+
+const COMMANDS: [&str; 9] = [
+    "createVolume",
+    "attachVolume",
+    "detachVolume",
+    "resizeVolume",
+    "deleteVolume",
+    "destroyVolume",
+    "recoverVolume",
+    "createTags",
+    "deleteTags",
+];
+
+/// One thing that happens. Numbers are taken modulo what there is.
+#[derive(Debug, Clone)]
+enum Act {
+    Call {
+        command: usize,
+        volume: usize,
+        vm: usize,
+        number: i64,
+        flag: bool,
+    },
+    Operate {
+        which: usize,
+        volume: usize,
+        vm: usize,
+        flag: bool,
+    },
+    Inject {
+        which: usize,
+        command: usize,
+        flag: bool,
+    },
+    Pass(u64),
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let act = prop_oneof![
+        6 => (0..COMMANDS.len(), 0..8_usize, 0..3_usize, -1..6_i64, any::<bool>()).prop_map(
+            |(command, volume, vm, number, flag)| Act::Call { command, volume, vm, number, flag }
+        ),
+        2 => (0..9_usize, 0..8_usize, 0..3_usize, any::<bool>())
+            .prop_map(|(which, volume, vm, flag)| Act::Operate { which, volume, vm, flag }),
+        1 => (0..7_usize, 0..COMMANDS.len(), any::<bool>())
+            .prop_map(|(which, command, flag)| Act::Inject { which, command, flag }),
+        4 => prop_oneof![Just(0), Just(10), Just(50), Just(300), Just(2_000)].prop_map(Act::Pass),
+    ];
+    prop::collection::vec(act, 1..60)
+}
+
+impl Rig {
+    fn ids(&self) -> (Vec<String>, Vec<String>) {
+        let world = self.front.world();
+        let volumes = world.volumes().map(|(_, row)| row.uuid.to_string());
+        let vms = world.vms().map(|(_, row)| row.uuid.to_string());
+        (volumes.collect(), vms.collect())
+    }
+
+    fn act(&mut self, act: &Act) {
+        match act {
+            Act::Pass(millis) => self.pass(*millis),
+            Act::Call {
+                command,
+                volume,
+                vm,
+                number,
+                flag,
+            } => self.call_any(COMMANDS[*command], *volume, *vm, *number, *flag),
+            Act::Operate {
+                which,
+                volume,
+                vm,
+                flag,
+            } => self.operate_any(*which, *volume, *vm, *flag),
+            Act::Inject {
+                which,
+                command,
+                flag,
+            } => self.front.inject(fault(*which, COMMANDS[*command], *flag)),
+        }
+    }
+
+    fn call_any(&mut self, command: &str, volume: usize, vm: usize, number: i64, flag: bool) {
+        let (volumes, vms) = self.ids();
+        let (volume, vm) = (&volumes[volume % volumes.len()], &vms[vm % vms.len()]);
+        let number = number.to_string();
+        let (zone, offering) = {
+            let world = self.front.world();
+            (
+                world.zones().next().expect("a zone").1.uuid.to_string(),
+                world
+                    .offerings()
+                    .next()
+                    .expect("an offering")
+                    .1
+                    .uuid
+                    .to_string(),
+            )
+        };
+        let by_id = ("id", volume.as_str());
+        let params: Vec<(&str, &str)> = match command {
+            "createVolume" => vec![
+                ("zoneid", &zone),
+                ("diskofferingid", &offering),
+                ("size", &number),
+            ],
+            "attachVolume" if flag => vec![by_id, ("virtualmachineid", vm), ("deviceid", &number)],
+            "attachVolume" => vec![by_id, ("virtualmachineid", vm)],
+            "resizeVolume" => vec![
+                by_id,
+                ("size", &number),
+                ("shrinkok", if flag { "true" } else { "false" }),
+            ],
+            "destroyVolume" => vec![by_id, ("expunge", if flag { "true" } else { "false" })],
+            "createTags" | "deleteTags" => vec![
+                ("resourceids", volume),
+                ("resourcetype", "Volume"),
+                ("tags[0].key", if flag { "k" } else { "K" }),
+                ("tags[0].value", &number),
+            ],
+            _ => vec![by_id],
+        };
+        let answer = self.send(command, &params);
+        assert!(
+            matches!(answer.delivery, Delivery::Dropped(_))
+                || [200, 429, 431, 502, 503, 530].contains(&answer.status),
+            "{command}: {}",
+            answer.body
+        );
+    }
+
+    fn operate_any(&mut self, which: usize, volume: usize, vm: usize, flag: bool) {
+        let (volumes, vms) = self.ids();
+        let other = volumes[(volume + 1) % volumes.len()].clone();
+        let volume = volumes[volume % volumes.len()].clone();
+        let vm = vms[vm % vms.len()].clone();
+        let side = if flag { Side::Both } else { Side::Guest };
+        let operation = match which {
+            0 => Operation::StartVm { vm },
+            1 => Operation::StopVm { vm },
+            2 => Operation::RebootVm { vm },
+            3 => Operation::DestroyVm { vm, expunge: flag },
+            4 => Operation::CreateVolume {
+                name: "theirs".to_owned(),
+                size_gib: 1,
+            },
+            5 => Operation::AttachVolume {
+                volume,
+                vm,
+                device_id: None,
+                side,
+            },
+            6 => Operation::DetachVolume { volume, side },
+            7 => Operation::DeleteVolume { volume },
+            _ => Operation::SwapDisks {
+                vm,
+                a: volume,
+                b: other,
+            },
+        };
+        // Refusals are fine; breaking the world is not.
+        let _ = self.front.world_mut().operate(&operation);
+    }
+}
+
+fn fault(which: usize, command: &str, flag: bool) -> Fault {
+    let on = Target::next(command);
+    match which {
+        0 => Fault::DropResponse {
+            on,
+            when: if flag {
+                DropWhen::BeforeCommit
+            } else {
+                DropWhen::AfterCommit
+            },
+        },
+        1 => Fault::StuckJob { on },
+        2 => Fault::DelayJob { on, ms: 1_000 },
+        3 => Fault::FailJob {
+            on,
+            text: "no".to_owned(),
+        },
+        4 => Fault::Outage {
+            mode: if flag {
+                OutageMode::Closed
+            } else {
+                OutageMode::Unavailable
+            },
+            ms: 100,
+        },
+        5 => Fault::BadGateway { on },
+        _ => Fault::Restart { keep_plugged: flag },
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_world_holds_together(acts in acts()) {
+        let mut rig = Rig::new();
+        for act in &acts {
+            rig.act(act);
+            prop_assert_eq!(rig.front.world().check(), Ok(()), "after {:?}", act);
+        }
+        // Once the server restarts and time passes, nothing is left hanging.
+        rig.front.inject(Fault::Restart { keep_plugged: false });
+        rig.pass(10_000);
+        prop_assert_eq!(rig.front.world().pending_jobs().count(), 0);
+        prop_assert_eq!(rig.front.world().next_due(), None);
+        prop_assert_eq!(rig.front.world().check(), Ok(()));
+    }
+
+    #[test]
+    fn the_same_seed_and_calls_give_the_same_world(acts in acts()) {
+        let run = || {
+            let mut rig = Rig::new();
+            for act in &acts {
+                rig.act(act);
+            }
+            serde_json::to_string(&rig.front.world().dump()).expect("JSON")
+        };
+        prop_assert_eq!(run(), run());
+    }
+}

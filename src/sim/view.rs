@@ -1,0 +1,427 @@
+//! What the API shows of a row: the response objects, null fields left out.
+//!
+//! Field names and the conditions under which a field appears are those of
+//! `VolumeResponse.java`, `VolumeJoinDaoImpl.java`, `UserVmResponse.java`,
+//! `AsyncJobJoinDaoImpl.java` and their neighbours, as a root administrator sees them.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::time::SimTime;
+use super::world::{
+    Account, DOMAIN, GIB, Job, JobState, Offering, OfferingNo, Outcome, Tag, Tagged, VmNo,
+    VolumeNo, VolumeState, World, Zone,
+};
+
+/// The hypervisor of every host.
+const HYPERVISOR: &str = "KVM";
+/// The only primary storage.
+const STORAGE: &str = "primary-1";
+
+/// A volume (`VolumeResponse.java`).
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub struct VolumeView {
+    id: Uuid,
+    name: String,
+    zoneid: Uuid,
+    zonename: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    provisioningtype: &'static str,
+    /// In bytes.
+    size: u64,
+    created: String,
+    state: &'static str,
+    account: String,
+    domainid: Uuid,
+    domain: &'static str,
+    domainpath: &'static str,
+    #[serde(flatten)]
+    attachment: Option<AttachmentView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diskofferingid: Option<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diskofferingname: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    diskofferingdisplaytext: Option<String>,
+    hypervisor: &'static str,
+    storage: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    storagetype: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<Uuid>,
+    destroyed: bool,
+    isextractable: bool,
+    displayvolume: bool,
+    quiescevm: bool,
+    supportsstoragesnapshot: bool,
+    deleteprotection: bool,
+    hasannotations: bool,
+    tags: Vec<TagView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jobid: Option<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jobstatus: Option<u8>,
+}
+
+/// What an attached volume shows of its VM.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "lowercase")]
+struct AttachmentView {
+    deviceid: u32,
+    virtualmachineid: Uuid,
+    vmname: String,
+    vmdisplayname: String,
+    vmstate: &'static str,
+    vmtype: &'static str,
+    attached: String,
+}
+
+impl VolumeView {
+    /// The volume as it is now.
+    pub fn of(world: &World, no: VolumeNo) -> Self {
+        let row = world.volume(no);
+        let on_storage = match row.state {
+            VolumeState::Allocated | VolumeState::Creating => false,
+            VolumeState::Ready
+            | VolumeState::Attaching
+            | VolumeState::Resizing
+            | VolumeState::Destroy
+            | VolumeState::Expunging
+            | VolumeState::Expunged => true,
+        };
+        let offering = row.offering.map(|no| world.offering(no));
+        let zone = world.zone(row.zone);
+        let job = world.job_on(no);
+        Self {
+            id: row.uuid,
+            name: row.name.clone(),
+            zoneid: zone.uuid,
+            zonename: zone.name.clone(),
+            kind: row.kind.as_str(),
+            provisioningtype: "thin",
+            size: row.size,
+            created: row.created.to_string(),
+            state: row.state.as_str(),
+            account: world.account(row.account).name.clone(),
+            domainid: world.domain(),
+            domain: DOMAIN,
+            domainpath: DOMAIN,
+            attachment: attachment(world, no),
+            diskofferingid: offering.map(|offering| offering.uuid),
+            diskofferingname: offering.map(|offering| offering.name.clone()),
+            diskofferingdisplaytext: offering.map(|offering| offering.name.clone()),
+            hypervisor: if on_storage { HYPERVISOR } else { "None" },
+            storage: if on_storage { STORAGE } else { "none" },
+            storagetype: on_storage.then_some("shared"),
+            path: on_storage.then_some(row.uuid),
+            destroyed: matches!(row.state, VolumeState::Destroy | VolumeState::Expunging),
+            isextractable: true,
+            displayvolume: true,
+            quiescevm: false,
+            supportsstoragesnapshot: false,
+            deleteprotection: false,
+            hasannotations: false,
+            tags: tags(world, Tagged::Volume(no)),
+            jobid: job.map(|job| job.uuid),
+            jobstatus: job.map(|_| 0),
+        }
+    }
+}
+
+/// In state Destroy the VM is hidden even if linked (`VolumeJoinDaoImpl.java`).
+fn attachment(world: &World, no: VolumeNo) -> Option<AttachmentView> {
+    let row = world.volume(no);
+    let link = row
+        .attachment
+        .filter(|_| row.state != VolumeState::Destroy)?;
+    let vm = world.vm(link.vm);
+    Some(AttachmentView {
+        deviceid: link.device,
+        virtualmachineid: vm.uuid,
+        vmname: vm.name.clone(),
+        vmdisplayname: vm.name.clone(),
+        vmstate: vm.state.as_str(),
+        vmtype: "User",
+        attached: link.since.to_string(),
+    })
+}
+
+/// A tag (`ResourceTagResponse.java`).
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub struct TagView {
+    key: String,
+    value: String,
+    resourcetype: &'static str,
+    resourceid: Uuid,
+    account: String,
+    domainid: Uuid,
+    domain: &'static str,
+    domainpath: &'static str,
+}
+
+impl TagView {
+    /// A tag on a resource.
+    pub fn of(world: &World, on: Tagged, tag: &Tag) -> Self {
+        let (resourcetype, resourceid, account) = match on {
+            Tagged::Volume(no) => ("Volume", world.volume(no).uuid, world.volume(no).account),
+            Tagged::Vm(no) => ("UserVm", world.vm(no).uuid, world.vm(no).account),
+        };
+        Self {
+            key: tag.key.clone(),
+            value: tag.value.clone(),
+            resourcetype,
+            resourceid,
+            account: world.account(account).name.clone(),
+            domainid: world.domain(),
+            domain: DOMAIN,
+            domainpath: DOMAIN,
+        }
+    }
+}
+
+fn tags(world: &World, on: Tagged) -> Vec<TagView> {
+    world
+        .tags(on)
+        .iter()
+        .map(|tag| TagView::of(world, on, tag))
+        .collect()
+}
+
+/// A VM (`UserVmResponse.java`), as with `details=min`.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub struct VmView {
+    id: Uuid,
+    name: String,
+    displayname: String,
+    instancename: String,
+    state: &'static str,
+    account: String,
+    domainid: Uuid,
+    domain: &'static str,
+    domainpath: &'static str,
+    created: String,
+    zoneid: Uuid,
+    zonename: String,
+    hypervisor: &'static str,
+    osdisplayname: &'static str,
+    haenable: bool,
+    passwordenabled: bool,
+    displayvm: bool,
+    isdynamicallyscalable: bool,
+    deleteprotection: bool,
+    details: BTreeMap<&'static str, &'static str>,
+    nic: [(); 0],
+    securitygroup: [(); 0],
+    affinitygroup: [(); 0],
+    tags: Vec<TagView>,
+}
+
+impl VmView {
+    /// The VM as it is now.
+    pub fn of(world: &World, no: VmNo) -> Self {
+        let row = world.vm(no);
+        let zone = world.zone(row.zone);
+        Self {
+            id: row.uuid,
+            name: row.name.clone(),
+            displayname: row.name.clone(),
+            instancename: format!("i-2-{no}-VM"),
+            state: row.state.as_str(),
+            account: world.account(row.account).name.clone(),
+            domainid: world.domain(),
+            domain: DOMAIN,
+            domainpath: DOMAIN,
+            created: row.created.to_string(),
+            zoneid: zone.uuid,
+            zonename: zone.name.clone(),
+            hypervisor: HYPERVISOR,
+            osdisplayname: "Debian GNU/Linux 12 (64-bit)",
+            haenable: false,
+            passwordenabled: false,
+            displayvm: true,
+            isdynamicallyscalable: false,
+            deleteprotection: false,
+            details: BTreeMap::from([("rootDiskController", "virtio")]),
+            nic: [],
+            securitygroup: [],
+            affinitygroup: [],
+            tags: tags(world, Tagged::Vm(no)),
+        }
+    }
+}
+
+/// A zone (`ZoneResponse.java`).
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub struct ZoneView {
+    id: Uuid,
+    name: String,
+    networktype: &'static str,
+    securitygroupsenabled: bool,
+    allocationstate: &'static str,
+    localstorageenabled: bool,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    tags: [(); 0],
+}
+
+impl ZoneView {
+    /// The zone.
+    pub fn of(zone: &Zone) -> Self {
+        Self {
+            id: zone.uuid,
+            name: zone.name.clone(),
+            networktype: "Advanced",
+            securitygroupsenabled: false,
+            allocationstate: "Enabled",
+            localstorageenabled: false,
+            kind: "Core",
+            tags: [],
+        }
+    }
+}
+
+/// A disk offering (`DiskOfferingResponse.java`).
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub struct OfferingView {
+    id: Uuid,
+    name: String,
+    displaytext: String,
+    /// In GiB; 0 where the caller gives the size.
+    disksize: u64,
+    created: String,
+    iscustomized: bool,
+    storagetype: &'static str,
+    provisioningtype: &'static str,
+    displayoffering: bool,
+    disksizestrictness: bool,
+    encrypt: bool,
+    state: &'static str,
+}
+
+impl OfferingView {
+    /// The offering.
+    pub fn of(world: &World, no: OfferingNo) -> Self {
+        let offering: &Offering = world.offering(no);
+        Self {
+            id: offering.uuid,
+            name: offering.name.clone(),
+            displaytext: offering.name.clone(),
+            disksize: offering.size.unwrap_or(0) / GIB,
+            created: offering.created.to_string(),
+            iscustomized: offering.size.is_none(),
+            storagetype: "shared",
+            provisioningtype: "thin",
+            displayoffering: true,
+            disksizestrictness: false,
+            encrypt: false,
+            state: "Active",
+        }
+    }
+}
+
+/// A job (`AsyncJobResponse.java`).
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub struct JobView<'a> {
+    accountid: Uuid,
+    account: &'a str,
+    domainid: Uuid,
+    domainpath: &'static str,
+    userid: Uuid,
+    cmd: &'static str,
+    jobstatus: u8,
+    jobprocstatus: u8,
+    jobresultcode: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jobresulttype: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jobresult: Option<JobResultView<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jobinstancetype: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jobinstanceid: Option<Uuid>,
+    managementserverid: Uuid,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    managementservername: Option<&'static str>,
+    created: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    completed: Option<String>,
+    jobid: Uuid,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum JobResultView<'a> {
+    Volume(&'a VolumeView),
+    #[serde(rename = "virtualmachine")]
+    Vm(&'a VmView),
+    Success(bool),
+    #[serde(untagged)]
+    Failed {
+        errorcode: u16,
+        errortext: &'a str,
+    },
+}
+
+impl<'a> JobView<'a> {
+    /// The job as it is now.
+    pub fn of(world: &'a World, job: &'a Job) -> Self {
+        let account: &Account = world.account(job.account);
+        let volume = job.work.volume().map(|no| world.volume(no).uuid);
+        let vm = job.work.vm().map(|no| world.vm(no).uuid);
+        let (status, code, result, ended): (u8, u16, Option<JobResultView<'a>>, Option<SimTime>) =
+            match &job.state {
+                JobState::Pending => (0, 0, None, None),
+                JobState::Ended { at, outcome } => {
+                    let (status, code, result) = result_of(outcome);
+                    (status, code, result, Some(*at))
+                }
+            };
+        Self {
+            accountid: account.uuid,
+            account: &account.name,
+            domainid: world.domain(),
+            domainpath: DOMAIN,
+            userid: account.user,
+            cmd: job.work.class(),
+            jobstatus: status,
+            jobprocstatus: 0,
+            jobresultcode: code,
+            jobresulttype: result.is_some().then_some("object"),
+            jobresult: result,
+            jobinstancetype: volume.map(|_| "Volume").or(vm.map(|_| "VirtualMachine")),
+            jobinstanceid: volume.or(vm),
+            managementserverid: world.management_server(),
+            managementservername: ended.is_none().then_some("ms1"),
+            created: job.created.to_string(),
+            completed: ended.map(|at| at.to_string()),
+            jobid: job.uuid,
+        }
+    }
+}
+
+fn result_of(outcome: &Outcome) -> (u8, u16, Option<JobResultView<'_>>) {
+    match outcome {
+        Outcome::Volume(volume) => (1, 0, Some(JobResultView::Volume(volume))),
+        Outcome::Vm(vm) => (1, 0, Some(JobResultView::Vm(vm))),
+        Outcome::Success => (1, 0, Some(JobResultView::Success(true))),
+        Outcome::Failed { code, text } => (
+            2,
+            *code,
+            Some(JobResultView::Failed {
+                errorcode: *code,
+                errortext: text,
+            }),
+        ),
+        // Its result is a bare string that does not deserialise (`ApiSerializerHelper.java`).
+        Outcome::Lost => (2, 530, None),
+    }
+}

@@ -1,0 +1,423 @@
+//! The pure half of the simulator: rows, jobs, queues and guests.
+//!
+//! No I/O and no clock: [`World::advance`] is told the time and runs what has become due, in
+//! order. Everything else happens at the moment of the last `advance`. Ids come from a seeded
+//! generator, so a world is the same again from the same seed and calls.
+
+mod attach;
+mod check;
+mod guest;
+mod job;
+mod resize;
+mod rows;
+mod tag;
+mod vm;
+mod volume;
+mod work;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::time::SimTime;
+
+pub use guest::{Disk, Guest};
+pub use job::{Job, JobState, Outcome, Trouble};
+pub use rows::{
+    Account, AccountNo, Attachment, GIB, JobNo, Offering, OfferingNo, Tag, Tagged, Vm, VmNo,
+    VmState, Volume, VolumeKind, VolumeNo, VolumeState, Zone, ZoneNo, collates_equal,
+};
+pub(super) use volume::CUSTOM_SIZE_GIB;
+pub use volume::NewVolume;
+pub use work::Work;
+
+use job::Event;
+
+/// The only domain.
+pub const DOMAIN: &str = "ROOT";
+
+/// The API key of the default world's `admin`.
+pub const ADMIN_API_KEY: &str =
+    "sim-admin-api-key-0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+/// The secret key of the default world's `admin`.
+pub const ADMIN_SECRET_KEY: &str =
+    "sim-admin-secret-key-0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+/// How long things take, in milliseconds. Attach and detach take no time on a stopped VM,
+/// where they only change the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Latencies {
+    /// The job of `createVolume`; the row is there before its answer.
+    pub create_ms: u64,
+    /// Creating on storage, at the first attach: state Creating.
+    pub provision_ms: u64,
+    /// Plugging into a running VM: state Attaching.
+    pub attach_ms: u64,
+    /// From the link in the database to the end of the attach job: still Attaching.
+    pub settle_ms: u64,
+    /// Unplugging from a running VM.
+    pub detach_ms: u64,
+    /// Resizing what is on storage: state Resizing.
+    pub resize_ms: u64,
+    /// Removing from storage: half of it Destroy, then Expunging.
+    pub delete_ms: u64,
+    /// Starting or stopping a VM.
+    pub vm_ms: u64,
+}
+
+impl Default for Latencies {
+    fn default() -> Self {
+        Self {
+            create_ms: 50,
+            provision_ms: 50,
+            attach_ms: 300,
+            settle_ms: 10,
+            detach_ms: 300,
+            resize_ms: 200,
+            delete_ms: 100,
+            vm_ms: 500,
+        }
+    }
+}
+
+impl Latencies {
+    /// The same latency for everything.
+    pub const fn all(millis: u64) -> Self {
+        Self {
+            create_ms: millis,
+            provision_ms: millis,
+            attach_ms: millis,
+            settle_ms: millis,
+            detach_ms: millis,
+            resize_ms: millis,
+            delete_ms: millis,
+            vm_ms: millis,
+        }
+    }
+}
+
+/// What a world is made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Decides all ids.
+    pub seed: u64,
+    /// How long things take.
+    pub latencies: Latencies,
+    /// Data disks a VM can have: 32 for KVM (`schema-452to460.sql`).
+    pub max_data_disks: u32,
+    /// `default.page.size`: page size and its limit (`Config.java`).
+    pub page_size: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            latencies: Latencies::default(),
+            max_data_disks: 32,
+            page_size: 500,
+        }
+    }
+}
+
+/// Everything there is.
+#[derive(Debug, Clone)]
+pub struct World {
+    settings: Settings,
+    rng: fastrand::Rng,
+    now: SimTime,
+    domain: Uuid,
+    management_server: Uuid,
+    zones: BTreeMap<ZoneNo, Zone>,
+    offerings: BTreeMap<OfferingNo, Offering>,
+    accounts: BTreeMap<AccountNo, Account>,
+    vms: BTreeMap<VmNo, Vm>,
+    volumes: BTreeMap<VolumeNo, Volume>,
+    jobs: BTreeMap<JobNo, Job>,
+    volume_by_uuid: BTreeMap<Uuid, VolumeNo>,
+    job_by_uuid: BTreeMap<Uuid, JobNo>,
+    /// Where each plugged volume is plugged.
+    plugged: BTreeMap<VolumeNo, VmNo>,
+    /// Unfinished jobs, and those of them that are about a volume.
+    pending: BTreeSet<JobNo>,
+    pending_on: BTreeSet<(VolumeNo, JobNo)>,
+    /// Finished jobs by the moment they ended.
+    ended: VecDeque<(SimTime, JobNo)>,
+    /// One queue of width 1 for each VM; the first one runs.
+    queues: BTreeMap<VmNo, VecDeque<JobNo>>,
+    agenda: BTreeMap<(SimTime, u64), Event>,
+    next_event: u64,
+    next_row: u64,
+    diskseq: u64,
+}
+
+impl World {
+    /// An empty world.
+    pub fn new(settings: Settings, now: SimTime) -> Self {
+        let mut rng = fastrand::Rng::with_seed(settings.seed);
+        Self {
+            domain: random_uuid(&mut rng),
+            management_server: random_uuid(&mut rng),
+            settings,
+            rng,
+            now,
+            zones: BTreeMap::new(),
+            offerings: BTreeMap::new(),
+            accounts: BTreeMap::new(),
+            vms: BTreeMap::new(),
+            volumes: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            volume_by_uuid: BTreeMap::new(),
+            job_by_uuid: BTreeMap::new(),
+            plugged: BTreeMap::new(),
+            pending: BTreeSet::new(),
+            pending_on: BTreeSet::new(),
+            ended: VecDeque::new(),
+            queues: BTreeMap::new(),
+            agenda: BTreeMap::new(),
+            next_event: 0,
+            next_row: 1,
+            diskseq: 0,
+        }
+    }
+
+    /// The default world: account `admin`, zone `zone-1`, offerings `Custom OSSEA` (any size)
+    /// and `Small` (5 GiB), VMs `appliance` (Running), `test-vm` (Stopped) and `final-vm`
+    /// (Running), each with a ROOT volume.
+    pub fn standard(settings: Settings, now: SimTime) -> Self {
+        let mut world = Self::new(settings, now);
+        let admin = world.add_account("admin", ADMIN_API_KEY, ADMIN_SECRET_KEY);
+        let zone = world.add_zone("zone-1");
+        world.add_offering("Custom OSSEA", None);
+        world.add_offering("Small", Some(5 * GIB));
+        for (name, state) in [
+            ("appliance", VmState::Running),
+            ("test-vm", VmState::Stopped),
+            ("final-vm", VmState::Running),
+        ] {
+            world.add_vm(name, zone, admin, state);
+        }
+        world
+    }
+
+    /// Adds an account.
+    pub fn add_account(&mut self, name: &str, api_key: &str, secret_key: &str) -> AccountNo {
+        let no = AccountNo(self.row());
+        let account = Account {
+            uuid: self.uuid(),
+            user: self.uuid(),
+            name: name.to_owned(),
+            api_key: api_key.to_owned(),
+            secret_key: secret_key.to_owned(),
+            enabled: true,
+        };
+        self.accounts.insert(no, account);
+        no
+    }
+
+    /// Enables or disables an account.
+    pub fn enable_account(&mut self, no: AccountNo, enabled: bool) {
+        if let Some(account) = self.accounts.get_mut(&no) {
+            account.enabled = enabled;
+        }
+    }
+
+    /// Adds a zone.
+    pub fn add_zone(&mut self, name: &str) -> ZoneNo {
+        let no = ZoneNo(self.row());
+        let zone = Zone {
+            uuid: self.uuid(),
+            name: name.to_owned(),
+        };
+        self.zones.insert(no, zone);
+        no
+    }
+
+    /// Adds a disk offering; `size` in bytes, `None` for one whose callers give the size.
+    pub fn add_offering(&mut self, name: &str, size: Option<u64>) -> OfferingNo {
+        let no = OfferingNo(self.row());
+        let offering = Offering {
+            uuid: self.uuid(),
+            name: name.to_owned(),
+            size,
+            created: self.now,
+        };
+        self.offerings.insert(no, offering);
+        no
+    }
+
+    /// The time of the last [`World::advance`].
+    pub const fn now(&self) -> SimTime {
+        self.now
+    }
+
+    /// What it was made from.
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Runs everything that is due at `now`, in order. Time never goes back: an earlier `now`
+    /// than the last one changes nothing.
+    pub fn advance(&mut self, now: SimTime) {
+        while let Some(entry) = self.agenda.first_entry() {
+            let (at, _) = *entry.key();
+            if at > now.max(self.now) {
+                break;
+            }
+            let event = entry.remove();
+            self.now = self.now.max(at);
+            self.happen(event);
+        }
+        self.now = self.now.max(now);
+        self.purge_old_jobs();
+    }
+
+    /// When the next thing will happen by itself.
+    pub fn next_due(&self) -> Option<SimTime> {
+        self.agenda.keys().next().map(|(at, _)| *at)
+    }
+
+    /// The id of the only domain.
+    pub const fn domain(&self) -> Uuid {
+        self.domain
+    }
+
+    /// The id of the management server.
+    pub const fn management_server(&self) -> Uuid {
+        self.management_server
+    }
+
+    /// All zones.
+    pub fn zones(&self) -> impl Iterator<Item = (ZoneNo, &Zone)> {
+        self.zones.iter().map(|(no, zone)| (*no, zone))
+    }
+
+    /// All disk offerings.
+    pub fn offerings(&self) -> impl Iterator<Item = (OfferingNo, &Offering)> {
+        self.offerings.iter().map(|(no, offering)| (*no, offering))
+    }
+
+    /// All accounts.
+    pub fn accounts(&self) -> impl Iterator<Item = (AccountNo, &Account)> {
+        self.accounts.iter().map(|(no, account)| (*no, account))
+    }
+
+    /// All VMs, newest first, removed ones too.
+    pub fn vms(&self) -> impl Iterator<Item = (VmNo, &Vm)> {
+        self.vms.iter().rev().map(|(no, vm)| (*no, vm))
+    }
+
+    /// All volumes, newest first, removed ones too.
+    pub fn volumes(&self) -> impl Iterator<Item = (VolumeNo, &Volume)> {
+        self.volumes.iter().rev().map(|(no, volume)| (*no, volume))
+    }
+
+    /// All unfinished jobs, oldest first.
+    pub fn pending_jobs(&self) -> impl Iterator<Item = &Job> {
+        self.pending.iter().map(|no| self.job(*no))
+    }
+
+    /// A zone.
+    pub fn zone(&self, no: ZoneNo) -> &Zone {
+        self.zones.get(&no).expect("zones are never removed")
+    }
+
+    /// A disk offering.
+    pub fn offering(&self, no: OfferingNo) -> &Offering {
+        self.offerings
+            .get(&no)
+            .expect("offerings are never removed")
+    }
+
+    /// An account.
+    pub fn account(&self, no: AccountNo) -> &Account {
+        self.accounts.get(&no).expect("accounts are never removed")
+    }
+
+    /// A VM, perhaps a removed one.
+    pub fn vm(&self, no: VmNo) -> &Vm {
+        self.vms.get(&no).expect("rows of VMs stay")
+    }
+
+    /// A volume, perhaps a removed one.
+    pub fn volume(&self, no: VolumeNo) -> &Volume {
+        self.volumes.get(&no).expect("rows of volumes stay")
+    }
+
+    /// The zone with this id.
+    pub fn find_zone(&self, uuid: Uuid) -> Option<ZoneNo> {
+        find(&self.zones, |zone| zone.uuid == uuid)
+    }
+
+    /// The disk offering with this id.
+    pub fn find_offering(&self, uuid: Uuid) -> Option<OfferingNo> {
+        find(&self.offerings, |offering| offering.uuid == uuid)
+    }
+
+    /// The account with this API key.
+    pub fn find_account(&self, api_key: &str) -> Option<AccountNo> {
+        find(&self.accounts, |account| account.api_key == api_key)
+    }
+
+    /// The VM with this id, perhaps a removed one.
+    pub fn find_vm(&self, uuid: Uuid) -> Option<VmNo> {
+        find(&self.vms, |vm| vm.uuid == uuid)
+    }
+
+    /// The volume with this id, perhaps a removed one.
+    pub fn find_volume(&self, uuid: Uuid) -> Option<VolumeNo> {
+        self.volume_by_uuid.get(&uuid).copied()
+    }
+
+    /// The job with this id; old ones are purged.
+    pub fn find_job(&self, uuid: Uuid) -> Option<&Job> {
+        self.job_by_uuid.get(&uuid).map(|no| self.job(*no))
+    }
+
+    fn job(&self, no: JobNo) -> &Job {
+        self.jobs.get(&no).expect("a job known by number has a row")
+    }
+
+    fn vm_mut(&mut self, no: VmNo) -> &mut Vm {
+        self.vms.get_mut(&no).expect("rows of VMs stay")
+    }
+
+    fn volume_mut(&mut self, no: VolumeNo) -> &mut Volume {
+        self.volumes.get_mut(&no).expect("rows of volumes stay")
+    }
+
+    fn row(&mut self) -> u64 {
+        self.next_row += 1;
+        self.next_row
+    }
+
+    /// 122 random bits: the first 20 hex digits, which make a disk's serial, differ too.
+    fn uuid(&mut self) -> Uuid {
+        random_uuid(&mut self.rng)
+    }
+
+    fn next_diskseq(&mut self) -> u64 {
+        self.diskseq += 1;
+        self.diskseq
+    }
+
+    fn schedule(&mut self, after_ms: u64, event: Event) {
+        let at = self.now.plus_millis(after_ms);
+        self.agenda.insert((at, self.next_event), event);
+        self.next_event += 1;
+    }
+}
+
+fn find<No: Copy, Row>(rows: &BTreeMap<No, Row>, wanted: impl Fn(&Row) -> bool) -> Option<No> {
+    rows.iter().find(|(_, row)| wanted(row)).map(|(no, _)| *no)
+}
+
+fn random_uuid(rng: &mut fastrand::Rng) -> Uuid {
+    uuid::Builder::from_random_bytes(rng.u128(..).to_be_bytes()).into_uuid()
+}
+
+#[cfg(test)]
+mod tests;

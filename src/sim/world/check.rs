@@ -1,0 +1,151 @@
+//! What must always hold, whatever was called in whatever order.
+
+use std::collections::BTreeSet;
+
+use super::World;
+use super::job::{JobState, Stage};
+use super::rows::{VmState, VolumeKind, VolumeState};
+
+impl World {
+    /// Checks the world against its own rules.
+    ///
+    /// # Errors
+    /// The first rule that does not hold, in words: a bug of the simulator.
+    pub fn check(&self) -> Result<(), String> {
+        self.check_volumes()?;
+        self.check_vms()?;
+        self.check_guests()?;
+        self.check_jobs()
+    }
+
+    fn check_volumes(&self) -> Result<(), String> {
+        let mut serials = BTreeSet::new();
+        for (no, volume) in &self.volumes {
+            let name = format!("volume {no}");
+            ensure(serials.insert(volume.serial()), || {
+                format!("{name} shares its serial")
+            })?;
+            ensure(self.volume_by_uuid.get(&volume.uuid) == Some(no), || {
+                format!("{name} cannot be found by its id")
+            })?;
+            ensure(
+                volume.removed == (volume.state == VolumeState::Expunged),
+                || format!("{name} is Expunged or removed, not both"),
+            )?;
+            let busy = match volume.state {
+                VolumeState::Creating | VolumeState::Attaching | VolumeState::Resizing => true,
+                VolumeState::Allocated
+                | VolumeState::Ready
+                | VolumeState::Destroy
+                | VolumeState::Expunging
+                | VolumeState::Expunged => false,
+            };
+            ensure(!busy || self.job_on(*no).is_some(), || {
+                format!("{name} is {} without a job", volume.state.as_str())
+            })?;
+            let mut keys = BTreeSet::new();
+            for tag in &volume.tags {
+                ensure(keys.insert(tag.key.to_lowercase()), || {
+                    format!("{name} has two tags {}", tag.key)
+                })?;
+            }
+            if let Some(link) = volume.attachment {
+                ensure(!volume.removed, || format!("{name} is gone but attached"))?;
+                ensure(self.vm(link.vm).disks.get(&link.device) == Some(no), || {
+                    format!("{name} is attached where the VM does not have it")
+                })?;
+                ensure(
+                    (volume.kind == VolumeKind::Root) == (link.device == 0),
+                    || format!("{name} is {:?} at device {}", volume.kind, link.device),
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_vms(&self) -> Result<(), String> {
+        for (no, vm) in &self.vms {
+            let name = format!("vm {no}");
+            for (device, volume) in &vm.disks {
+                ensure(
+                    self.volume(*volume)
+                        .attachment
+                        .is_some_and(|link| link.vm == *no && link.device == *device),
+                    || format!("{name} has volume {volume}, which is not attached to it"),
+                )?;
+                ensure(
+                    *device != 3 && *device <= self.settings.max_data_disks + 1,
+                    || format!("{name} has a disk at device {device}"),
+                )?;
+            }
+            ensure(!vm.removed || vm.disks.is_empty(), || {
+                format!("{name} is gone but has disks")
+            })?;
+            let runs = match vm.state {
+                VmState::Running | VmState::Stopping => true,
+                VmState::Starting | VmState::Stopped | VmState::Destroyed => false,
+            };
+            ensure(runs == vm.guest.is_some(), || {
+                format!("{name} is {} with the wrong guest", vm.state.as_str())
+            })?;
+        }
+        Ok(())
+    }
+
+    fn check_guests(&self) -> Result<(), String> {
+        let mut plugged = 0;
+        let mut sequences = BTreeSet::new();
+        for (no, vm) in &self.vms {
+            let disks = vm.guest.as_ref().map_or(&[][..], |guest| guest.disks());
+            let (mut slots, mut indexes) = (BTreeSet::new(), BTreeSet::new());
+            for disk in disks {
+                plugged += 1;
+                ensure(
+                    slots.insert(disk.slot)
+                        && indexes.insert(disk.index)
+                        && sequences.insert(disk.diskseq),
+                    || format!("the guest of vm {no} has two disks in one place"),
+                )?;
+                ensure(self.plugged_in(disk.volume) == Some(*no), || {
+                    format!("volume {} is plugged in elsewhere too", disk.volume)
+                })?;
+                ensure(
+                    self.volume(disk.volume).state != VolumeState::Allocated,
+                    || format!("volume {} is plugged in but not on storage", disk.volume),
+                )?;
+            }
+        }
+        ensure(plugged == self.plugged.len(), || {
+            "a volume counts as plugged that no guest has".to_owned()
+        })
+    }
+
+    fn check_jobs(&self) -> Result<(), String> {
+        for (no, job) in &self.jobs {
+            let pending = matches!(job.state, JobState::Pending);
+            ensure(pending == self.pending.contains(no), || {
+                format!("job {no} is listed wrongly as pending or not")
+            })?;
+            if let Some(volume) = job.work.volume() {
+                ensure(pending == self.pending_on.contains(&(volume, *no)), || {
+                    format!("job {no} is listed wrongly on volume {volume}")
+                })?;
+            }
+        }
+        for (vm, queue) in &self.queues {
+            for (place, no) in queue.iter().enumerate() {
+                ensure(self.pending.contains(no), || {
+                    format!("job {no} ended but still stands in the queue of vm {vm}")
+                })?;
+                ensure(place == 0 || self.job(*no).stage() == Stage::Queued, || {
+                    format!("job {no} runs out of turn on vm {vm}")
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn ensure(holds: bool, rule: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(rule()) }
+}

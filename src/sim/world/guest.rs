@@ -1,0 +1,276 @@
+//! What the hypervisor really runs, apart from what the database says.
+//!
+//! Only a running VM has a [`Guest`]. Disks are virtio-blk. Linux gives a hot-plugged disk the
+//! lowest free name (`virtio_blk.c`, `ida_alloc`), and names all disks again in slot order at
+//! boot, so that a link in `/dev/disk/by-id` may lead elsewhere after a reboot.
+
+use crate::sim::refusal::Refusal;
+
+use super::World;
+use super::rows::{VmNo, VmState, VolumeNo, VolumeState};
+
+/// A running guest.
+#[derive(Debug, Clone, Default)]
+pub struct Guest {
+    disks: Vec<Disk>,
+}
+
+impl Guest {
+    /// Its disks, in no particular order.
+    pub fn disks(&self) -> &[Disk] {
+        &self.disks
+    }
+}
+
+/// A plugged disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Disk {
+    /// Whose data.
+    pub volume: VolumeNo,
+    /// The PCI slot, counted from 0: decides the names at boot.
+    pub slot: u32,
+    /// The kernel's number of the disk: 0 is `vda`.
+    pub index: u32,
+    /// The kernel's sequence number of this plugging. Here it goes on over reboots, so that no
+    /// two pluggings ever share one.
+    pub diskseq: u64,
+    /// The size the guest sees, in bytes.
+    pub size: u64,
+}
+
+impl Disk {
+    /// The kernel name (`virtio_blk.c`, `virtblk_name_format`): vda … vdz, vdaa …
+    pub fn name(&self) -> String {
+        let mut letters = Vec::new();
+        let mut rest = self.index;
+        loop {
+            let digit = u8::try_from(rest % 26).expect("a remainder of 26 fits");
+            letters.push(char::from(b'a' + digit));
+            match (rest / 26).checked_sub(1) {
+                Some(more) => rest = more,
+                None => break,
+            }
+        }
+        std::iter::once("vd".to_owned())
+            .chain(letters.iter().rev().map(char::to_string))
+            .collect()
+    }
+}
+
+impl World {
+    /// The VM in whose guest a volume is plugged, whatever the database says.
+    pub fn plugged_in(&self, volume: VolumeNo) -> Option<VmNo> {
+        self.plugged.get(&volume).copied()
+    }
+
+    /// Plugs a disk into a running guest.
+    ///
+    /// # Errors
+    /// If the VM does not run, or the image is open somewhere: in the same domain libvirt
+    /// refuses a second disk, in another QEMU its lock on the image.
+    pub(super) fn plug(&mut self, vm: VmNo, volume: VolumeNo) -> Result<(), Refusal> {
+        match self.plugged_in(volume) {
+            None => {}
+            Some(other) if other == vm => {
+                return Err(Refusal::runtime(
+                    "org.libvirt.LibvirtException: operation failed: target already exists",
+                ));
+            }
+            Some(_) => {
+                return Err(Refusal::runtime(
+                    "org.libvirt.LibvirtException: internal error: unable to execute QEMU command \
+                     'blockdev-add': Failed to get \"write\" lock",
+                ));
+            }
+        }
+        let size = self.volume(volume).size;
+        let diskseq = self.next_diskseq();
+        let Some(guest) = self.vm_mut(vm).guest.as_mut() else {
+            return Err(Refusal::runtime(
+                "org.libvirt.LibvirtException: Domain not found",
+            ));
+        };
+        let disk = Disk {
+            volume,
+            slot: lowest_free(guest.disks.iter().map(|disk| disk.slot)),
+            index: lowest_free(guest.disks.iter().map(|disk| disk.index)),
+            diskseq,
+            size,
+        };
+        guest.disks.push(disk);
+        self.plugged.insert(volume, vm);
+        Ok(())
+    }
+
+    /// Unplugs a disk. It need not be there: the agent then reports success
+    /// (`KVMStorageProcessor.java`, `attachOrDetachDisk`).
+    pub(super) fn unplug(&mut self, vm: VmNo, volume: VolumeNo) {
+        if self.plugged_in(volume) != Some(vm) {
+            return;
+        }
+        if let Some(guest) = self.vm_mut(vm).guest.as_mut() {
+            guest.disks.retain(|disk| disk.volume != volume);
+        }
+        self.plugged.remove(&volume);
+    }
+
+    /// Starts the guest with the disks of the database, in order of device id.
+    ///
+    /// # Errors
+    /// If one of them is open in another guest.
+    pub(super) fn boot(&mut self, vm: VmNo) -> Result<(), Refusal> {
+        let volumes: Vec<VolumeNo> = self.vm(vm).disks.values().copied().collect();
+        if let Some(held) = volumes.iter().find(|no| self.plugged.contains_key(no)) {
+            return Err(Refusal::runtime(format!(
+                "Unable to start a VM: volume {} is in use by another domain: Failed to get \
+                 \"write\" lock",
+                self.volume(*held).uuid
+            )));
+        }
+        self.vm_mut(vm).guest = Some(Guest::default());
+        for volume in volumes {
+            self.plug(vm, volume)
+                .expect("the guest was just made and no disk is held");
+        }
+        Ok(())
+    }
+
+    /// Ends the guest.
+    pub(super) fn power_off(&mut self, vm: VmNo) {
+        for disk in self
+            .vm_mut(vm)
+            .guest
+            .take()
+            .map(|guest| guest.disks)
+            .unwrap_or_default()
+        {
+            self.plugged.remove(&disk.volume);
+        }
+    }
+
+    /// Boots the guest again with the disks it has, also those the database knows nothing of.
+    pub(super) fn reset(&mut self, vm: VmNo) {
+        let mut disks = match self.vm_mut(vm).guest.as_mut() {
+            Some(guest) => std::mem::take(&mut guest.disks),
+            None => return,
+        };
+        disks.sort_by_key(|disk| disk.slot);
+        for (index, disk) in (0_u32..).zip(disks.iter_mut()) {
+            disk.index = index;
+            disk.diskseq = self.next_diskseq();
+        }
+        self.vm_mut(vm).guest = Some(Guest { disks });
+    }
+
+    /// Exchanges the names of two plugged disks, as a reboot may.
+    ///
+    /// # Errors
+    /// If they are not two disks of that running guest.
+    pub fn swap_disks(&mut self, vm: VmNo, a: VolumeNo, b: VolumeNo) -> Result<(), Refusal> {
+        let (seq_a, seq_b) = (self.next_diskseq(), self.next_diskseq());
+        let refusal = || Refusal::invalid("both volumes must be plugged into that VM");
+        let guest = self.vm_mut(vm).guest.as_mut().ok_or_else(refusal)?;
+        let at = |of| guest.disks.iter().position(|disk| disk.volume == of);
+        let (Some(a), Some(b)) = (at(a), at(b)) else {
+            return Err(refusal());
+        };
+        if a == b {
+            return Err(refusal());
+        }
+        let (old_a, old_b) = (guest.disks[a], guest.disks[b]);
+        guest.disks[a] = Disk {
+            slot: old_b.slot,
+            index: old_b.index,
+            diskseq: seq_a,
+            ..old_a
+        };
+        guest.disks[b] = Disk {
+            slot: old_a.slot,
+            index: old_a.index,
+            diskseq: seq_b,
+            ..old_b
+        };
+        Ok(())
+    }
+
+    /// Tells the guest about the new size of a disk (`virsh blockresize`).
+    pub(super) fn resize_plugged(&mut self, volume: VolumeNo, size: u64) {
+        let Some(vm) = self.plugged_in(volume) else {
+            return;
+        };
+        if let Some(guest) = self.vm_mut(vm).guest.as_mut() {
+            for disk in guest.disks.iter_mut().filter(|disk| disk.volume == volume) {
+                disk.size = size;
+            }
+        }
+    }
+
+    /// Plugs a volume in behind the controller's back: the database does not learn of it.
+    ///
+    /// # Errors
+    /// As [`World::plug`]; also for a volume that is not on storage.
+    pub fn plug_secretly(&mut self, vm: VmNo, volume: VolumeNo) -> Result<(), Refusal> {
+        let on_storage = match self.volume(volume).state {
+            VolumeState::Ready
+            | VolumeState::Attaching
+            | VolumeState::Resizing
+            | VolumeState::Destroy => true,
+            VolumeState::Allocated
+            | VolumeState::Creating
+            | VolumeState::Expunging
+            | VolumeState::Expunged => false,
+        };
+        if self.vm(vm).state != VmState::Running || !on_storage {
+            return Err(Refusal::invalid(
+                "only a volume that is on storage can be plugged, into a running VM",
+            ));
+        }
+        self.plug(vm, volume)
+    }
+
+    /// Unplugs a volume behind the controller's back: the database does not learn of it.
+    ///
+    /// # Errors
+    /// If it is not plugged in anywhere.
+    pub fn unplug_secretly(&mut self, volume: VolumeNo) -> Result<(), Refusal> {
+        match self.plugged_in(volume) {
+            Some(vm) => {
+                self.unplug(vm, volume);
+                Ok(())
+            }
+            None => Err(Refusal::invalid("that volume is not plugged in")),
+        }
+    }
+}
+
+fn lowest_free(used: impl Iterator<Item = u32>) -> u32 {
+    let used: std::collections::BTreeSet<u32> = used.collect();
+    (0..)
+        .find(|candidate| !used.contains(candidate))
+        .expect("a guest has fewer than 2^32 disks")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disks_are_named_as_the_kernel_names_them() {
+        for (index, name) in [
+            (0, "vda"),
+            (25, "vdz"),
+            (26, "vdaa"),
+            (701, "vdzz"),
+            (702, "vdaaa"),
+        ] {
+            let disk = Disk {
+                volume: VolumeNo(1),
+                slot: 0,
+                index,
+                diskseq: 1,
+                size: 0,
+            };
+            assert_eq!(disk.name(), name);
+        }
+    }
+}

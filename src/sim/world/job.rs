@@ -1,0 +1,371 @@
+//! Jobs: accepted at once, checked when they start, in effect when they end.
+//!
+//! As in `VolumeApiServiceImpl.java`, a job checks its parameters when it is dispatched
+//! (here: at the next [`World::advance`]), then stands in its VM's queue of width 1, and what
+//! the worker finds when its turn comes is checked far less.
+
+use uuid::Uuid;
+
+use crate::sim::refusal::Refusal;
+use crate::sim::time::SimTime;
+use crate::sim::view::{VmView, VolumeView};
+
+use super::World;
+use super::rows::{AccountNo, JobNo, VmNo, VmState, VolumeNo, VolumeState};
+use super::work::Work;
+
+/// `job.expire.minutes`: how long finished jobs can be asked for (`AsyncJobManagerImpl.java`).
+const EXPIRE_MS: u64 = 1440 * 60 * 1000;
+
+/// What goes wrong with one job, decided when it is submitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// The agent never answers: transitional states and the queue stay as they are.
+    NeverEnds,
+    /// It takes so many milliseconds longer.
+    Delay(u64),
+    /// The agent answers with this error.
+    Fails(String),
+}
+
+/// How a job stands.
+#[derive(Debug, Clone)]
+pub enum JobState {
+    /// Not finished.
+    Pending,
+    /// Finished.
+    Ended {
+        /// When.
+        at: SimTime,
+        /// How.
+        outcome: Outcome,
+    },
+}
+
+/// How a job ended.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// Done; the volume as it was just before the end.
+    Volume(Box<VolumeView>),
+    /// Done; the VM.
+    Vm(Box<VmView>),
+    /// Done, with nothing to show.
+    Success,
+    /// Refused or failed.
+    Failed {
+        /// `errorcode`.
+        code: u16,
+        /// `errortext`.
+        text: String,
+    },
+    /// Lost by a restart of the management server: 530 without a `jobresult`.
+    Lost,
+}
+
+/// One asynchronous job.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Its id in the API.
+    pub uuid: Uuid,
+    /// Whose it is.
+    pub account: AccountNo,
+    /// What it does.
+    pub work: Work,
+    /// When it was accepted.
+    pub created: SimTime,
+    /// How it stands.
+    pub state: JobState,
+    stage: Stage,
+    trouble: Option<Trouble>,
+}
+
+/// How far a pending job has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Accepted: parameters are checked next.
+    Submitted,
+    /// Checked; perhaps in its VM's queue.
+    Queued,
+    /// Attach: creating the volume on storage.
+    Provisioning,
+    /// Attach: plugging; the device id is chosen if the VM runs.
+    Plugging { running: bool, device: Option<u32> },
+    /// Attach: linked in the database.
+    Settling,
+    /// Detach: unplugging, if the VM ran when the worker turned to it.
+    Unplugging { running: bool },
+    /// Anything else that takes its time.
+    Working,
+}
+
+/// Where a job goes from a stage.
+pub(super) enum Flow {
+    /// Into the queue of that VM.
+    Queue(VmNo),
+    /// To the worker at once.
+    Begin,
+    /// To another stage, so many milliseconds later.
+    Wait(Stage, u64),
+    /// To its end.
+    Done(Outcome),
+}
+
+/// What will happen by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Event {
+    /// A job reaches a stage.
+    Reach(JobNo, Stage),
+    /// A volume being deleted goes from Destroy to Expunging, or is gone.
+    Expunge(VolumeNo),
+}
+
+impl Job {
+    pub(super) const fn stage(&self) -> Stage {
+        self.stage
+    }
+}
+
+impl World {
+    /// Accepts a job. It is checked at the next [`World::advance`]. The caller has made sure
+    /// that `uuid`, where given, is free.
+    pub fn submit(
+        &mut self,
+        account: AccountNo,
+        work: Work,
+        uuid: Option<Uuid>,
+        trouble: Option<Trouble>,
+    ) -> Uuid {
+        let no = JobNo(self.row());
+        let uuid = uuid.unwrap_or_else(|| self.uuid());
+        self.pending.insert(no);
+        if let Some(volume) = work.volume() {
+            self.pending_on.insert((volume, no));
+        }
+        let job = Job {
+            uuid,
+            account,
+            work,
+            created: self.now,
+            state: JobState::Pending,
+            stage: Stage::Submitted,
+            trouble,
+        };
+        self.jobs.insert(no, job);
+        self.job_by_uuid.insert(uuid, no);
+        self.schedule(0, Event::Reach(no, Stage::Submitted));
+        uuid
+    }
+
+    /// An unfinished job about a volume: what `volume_view` joins as `jobid`.
+    pub fn job_on(&self, volume: VolumeNo) -> Option<&Job> {
+        self.pending_on
+            .range((volume, JobNo(0))..=(volume, JobNo(u64::MAX)))
+            .next()
+            .map(|(_, job)| self.job(*job))
+    }
+
+    /// Restarts the management server: every unfinished job is lost, and transitional states
+    /// are taken back (`AsyncJobManagerImpl.java`, `cleanupFailedVolumesCreatedFromSnapshots`
+    /// and around). With `keep_plugged`, attaches that were under way stay plugged in the
+    /// guest, which the database then knows nothing of.
+    pub fn restart_management_server(&mut self, keep_plugged: bool) {
+        for no in std::mem::take(&mut self.pending) {
+            let job = self.job(no);
+            let (work, stage) = (job.work.clone(), job.stage);
+            if let (Work::Attach { volume, vm, .. }, Stage::Plugging { running: true, .. }, true) =
+                (&work, stage, keep_plugged)
+            {
+                // A guest that went away meanwhile, or a disk open elsewhere, leaves nothing.
+                let _ = self.plug(*vm, *volume);
+            }
+            self.take_back(&work);
+            self.end(no, Outcome::Lost);
+        }
+        self.queues.clear();
+    }
+
+    pub(super) fn happen(&mut self, event: Event) {
+        match event {
+            Event::Reach(no, stage) => self.reach(no, stage),
+            Event::Expunge(volume) => self.expunge_step(volume),
+        }
+    }
+
+    fn reach(&mut self, no: JobNo, stage: Stage) {
+        // A restart of the management server may have ended it meanwhile.
+        if !self.pending.contains(&no) {
+            return;
+        }
+        self.set_stage(no, stage);
+        match self.run(no, stage) {
+            Ok(Flow::Queue(vm)) => {
+                self.set_stage(no, Stage::Queued);
+                let queue = self.queues.entry(vm).or_default();
+                queue.push_back(no);
+                if queue.len() == 1 {
+                    self.schedule(0, Event::Reach(no, Stage::Queued));
+                }
+            }
+            Ok(Flow::Begin) => self.schedule(0, Event::Reach(no, Stage::Queued)),
+            Ok(Flow::Wait(next, millis)) => self.wait(no, stage, next, millis),
+            Ok(Flow::Done(outcome)) => self.finish(no, outcome),
+            Err(refusal) => self.fail(no, refusal),
+        }
+    }
+
+    fn set_stage(&mut self, no: JobNo, stage: Stage) {
+        if let Some(job) = self.jobs.get_mut(&no) {
+            job.stage = stage;
+        }
+    }
+
+    fn wait(&mut self, no: JobNo, stage: Stage, next: Stage, millis: u64) {
+        self.set_stage(no, next);
+        let trouble = match stage {
+            // The worker has just turned to it: here the agent hangs or dawdles.
+            Stage::Queued => self.job(no).trouble.clone(),
+            Stage::Submitted
+            | Stage::Provisioning
+            | Stage::Plugging { .. }
+            | Stage::Settling
+            | Stage::Unplugging { .. }
+            | Stage::Working => None,
+        };
+        match trouble {
+            Some(Trouble::NeverEnds) => {}
+            Some(Trouble::Delay(more)) => {
+                self.schedule(millis.saturating_add(more), Event::Reach(no, next));
+            }
+            Some(Trouble::Fails(_)) | None => self.schedule(millis, Event::Reach(no, next)),
+        }
+    }
+
+    fn run(&mut self, no: JobNo, stage: Stage) -> Result<Flow, Refusal> {
+        let job = self.job(no);
+        let work = job.work.clone();
+        if let (
+            Some(Trouble::Fails(text)),
+            Stage::Plugging { .. } | Stage::Unplugging { .. } | Stage::Working,
+        ) = (&job.trouble, stage)
+        {
+            return Err(Refusal::runtime(text.clone()));
+        }
+        match work {
+            Work::Create { volume } => self.run_create(volume, stage),
+            Work::Attach { volume, vm, device } => self.run_attach(volume, vm, device, stage),
+            Work::Detach { volume, vm, device } => self.run_detach(no, volume, vm, device, stage),
+            Work::Resize { .. } => self.run_resize(&work, stage),
+            Work::Destroy { volume, expunge } => self.run_destroy(volume, expunge, stage),
+            Work::Rename { volume, name } => self.run_rename(volume, name, stage),
+            Work::CreateTags { on, tags } => self.run_create_tags(on, &tags, stage),
+            Work::DeleteTags { on, tags } => self.run_delete_tags(on, &tags, stage),
+            Work::StartVm { vm } => self.run_start_vm(vm, stage),
+            Work::StopVm { vm } => self.run_stop_vm(vm, stage),
+            Work::RebootVm { vm } => self.run_reboot_vm(vm, stage),
+            Work::DestroyVm { vm, expunge } => self.run_destroy_vm(vm, expunge, stage),
+        }
+    }
+
+    fn fail(&mut self, no: JobNo, refusal: Refusal) {
+        let job = self.job(no);
+        let (work, started) = (
+            job.work.clone(),
+            !matches!(job.stage, Stage::Submitted | Stage::Queued),
+        );
+        // Only what this job put into a transitional state: another job's is not its business.
+        if started {
+            self.take_back(&work);
+        }
+        let code = work.error_code(refusal.class);
+        self.finish(
+            no,
+            Outcome::Failed {
+                code,
+                text: refusal.text,
+            },
+        );
+    }
+
+    /// Takes back the transitional states of a job that did not succeed (`Volume.java`:
+    /// `OperationFailed`).
+    fn take_back(&mut self, work: &Work) {
+        if let Work::Attach { volume, .. } | Work::Resize { volume, .. } = work {
+            let row = self.volume_mut(*volume);
+            row.state = match row.state {
+                VolumeState::Creating => VolumeState::Allocated,
+                VolumeState::Attaching | VolumeState::Resizing => VolumeState::Ready,
+                VolumeState::Allocated
+                | VolumeState::Ready
+                | VolumeState::Destroy
+                | VolumeState::Expunging
+                | VolumeState::Expunged => row.state,
+            };
+        }
+        if let Some(vm) = work.vm() {
+            let row = self.vm_mut(vm);
+            row.state = match row.state {
+                VmState::Starting => VmState::Stopped,
+                VmState::Stopping => VmState::Running,
+                VmState::Running | VmState::Stopped | VmState::Destroyed => row.state,
+            };
+        }
+    }
+
+    fn finish(&mut self, no: JobNo, outcome: Outcome) {
+        self.pending.remove(&no);
+        self.end(no, outcome);
+        let mut next = None;
+        self.queues.retain(|_, queue| {
+            if queue.front() == Some(&no) {
+                queue.pop_front();
+                next = queue.front().copied();
+            }
+            !queue.is_empty()
+        });
+        if let Some(next) = next {
+            self.schedule(0, Event::Reach(next, Stage::Queued));
+        }
+    }
+
+    fn end(&mut self, no: JobNo, outcome: Outcome) {
+        let at = self.now;
+        if let Some(job) = self.jobs.get_mut(&no) {
+            if let Some(volume) = job.work.volume() {
+                self.pending_on.remove(&(volume, no));
+            }
+            job.state = JobState::Ended { at, outcome };
+            self.ended.push_back((at, no));
+        }
+    }
+
+    pub(super) fn purge_old_jobs(&mut self) {
+        while let Some((at, no)) = self.ended.front().copied() {
+            if self.now.millis_since(at) <= EXPIRE_MS {
+                return;
+            }
+            self.ended.pop_front();
+            if let Some(job) = self.jobs.remove(&no) {
+                self.job_by_uuid.remove(&job.uuid);
+            }
+        }
+    }
+
+    /// Remembers from which VM a job detaches: it is not looked up again.
+    pub(super) fn detach_from(&mut self, no: JobNo, from: VmNo) {
+        if let Some(Job {
+            work: Work::Detach { vm, .. },
+            ..
+        }) = self.jobs.get_mut(&no)
+        {
+            *vm = Some(from);
+        }
+    }
+
+    pub(super) fn volume_outcome(&self, volume: VolumeNo) -> Outcome {
+        Outcome::Volume(Box::new(VolumeView::of(self, volume)))
+    }
+
+    pub(super) fn vm_outcome(&self, vm: VmNo) -> Outcome {
+        Outcome::Vm(Box::new(VmView::of(self, vm)))
+    }
+}

@@ -1,0 +1,273 @@
+//! The rows of the simulated database.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::sim::time::SimTime;
+
+use super::guest::Guest;
+
+/// One GiB in bytes. CloudStack takes GiB and answers bytes.
+pub const GIB: u64 = 1 << 30;
+
+macro_rules! row_numbers {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        pub struct $name(pub(in crate::sim) u64);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+    )*};
+}
+
+row_numbers! {
+    /// The internal number of a zone.
+    ZoneNo;
+    /// The internal number of a disk offering.
+    OfferingNo;
+    /// The internal number of an account.
+    AccountNo;
+    /// The internal number of a VM.
+    VmNo;
+    /// The internal number of a volume. Ascends in order of creation, also of creation time.
+    VolumeNo;
+    /// The internal number of a job.
+    JobNo;
+}
+
+/// A zone.
+#[derive(Debug, Clone)]
+pub struct Zone {
+    /// Its id in the API.
+    pub uuid: Uuid,
+    /// Its name.
+    pub name: String,
+}
+
+/// A disk offering.
+#[derive(Debug, Clone)]
+pub struct Offering {
+    /// Its id in the API.
+    pub uuid: Uuid,
+    /// Its name.
+    pub name: String,
+    /// Its size in bytes; `None`: the caller gives the size.
+    pub size: Option<u64>,
+    /// When it was made.
+    pub created: SimTime,
+}
+
+/// An account with one user and one pair of keys. Every account is a root administrator.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// Its id in the API.
+    pub uuid: Uuid,
+    /// The id of its user.
+    pub user: Uuid,
+    /// Its name.
+    pub name: String,
+    /// The API key.
+    pub api_key: String,
+    /// The secret key.
+    pub secret_key: String,
+    /// False: its requests are refused as if the key were wrong.
+    pub enabled: bool,
+}
+
+/// `VirtualMachine.State`, as far as it is simulated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum VmState {
+    /// Being started.
+    Starting,
+    /// Runs.
+    Running,
+    /// Being stopped.
+    Stopping,
+    /// Does not run.
+    Stopped,
+    /// Destroyed, but not expunged.
+    Destroyed,
+}
+
+impl VmState {
+    /// The state as the API writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "Starting",
+            Self::Running => "Running",
+            Self::Stopping => "Stopping",
+            Self::Stopped => "Stopped",
+            Self::Destroyed => "Destroyed",
+        }
+    }
+}
+
+/// A VM.
+#[derive(Debug, Clone)]
+pub struct Vm {
+    /// Its id in the API, and the guest's SMBIOS uuid.
+    pub uuid: Uuid,
+    /// Its name and display name.
+    pub name: String,
+    /// Where it is.
+    pub zone: ZoneNo,
+    /// Whose it is.
+    pub account: AccountNo,
+    /// Its state.
+    pub state: VmState,
+    /// Whether it ever ran: volumes attached to a VM that never did stay Allocated.
+    pub started_once: bool,
+    /// Its volumes by device id, as the database has them.
+    pub disks: BTreeMap<u32, VolumeNo>,
+    /// Its tags.
+    pub tags: Vec<Tag>,
+    /// When it was made.
+    pub created: SimTime,
+    /// Whether it was expunged: ids of removed rows still resolve.
+    pub removed: bool,
+    /// What the hypervisor really runs; `None` while there is no domain.
+    pub guest: Option<Guest>,
+}
+
+/// `Volume.State` (`Volume.java`), as far as it is simulated. There is no Detaching.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum VolumeState {
+    /// A row only; nothing on storage yet.
+    Allocated,
+    /// Being created on storage, at its first attach.
+    Creating,
+    /// There.
+    Ready,
+    /// Being attached.
+    Attaching,
+    /// Being resized.
+    Resizing,
+    /// Given up; can be recovered.
+    Destroy,
+    /// Being removed from storage.
+    Expunging,
+    /// Gone.
+    Expunged,
+}
+
+impl VolumeState {
+    /// The state as the API writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allocated => "Allocated",
+            Self::Creating => "Creating",
+            Self::Ready => "Ready",
+            Self::Attaching => "Attaching",
+            Self::Resizing => "Resizing",
+            Self::Destroy => "Destroy",
+            Self::Expunging => "Expunging",
+            Self::Expunged => "Expunged",
+        }
+    }
+}
+
+/// `Volume.Type`. Device id 0 makes a volume ROOT, detaching makes it DATADISK again
+/// (`VolumeDaoImpl.java`, `attachVolume` and `detachVolume`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum VolumeKind {
+    /// The disk a VM boots from.
+    Root,
+    /// Any other disk.
+    Data,
+}
+
+impl VolumeKind {
+    /// The type as the API writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Root => "ROOT",
+            Self::Data => "DATADISK",
+        }
+    }
+}
+
+/// That a volume is on a VM, as the database has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attachment {
+    /// Which VM.
+    pub vm: VmNo,
+    /// CloudStack's device id.
+    pub device: u32,
+    /// Since when.
+    pub since: SimTime,
+}
+
+/// A volume.
+#[derive(Debug, Clone)]
+pub struct Volume {
+    /// Its id in the API; its first 20 hex digits are the disk's serial.
+    pub uuid: Uuid,
+    /// Its name, not unique.
+    pub name: String,
+    /// What kind of disk.
+    pub kind: VolumeKind,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its state.
+    pub state: VolumeState,
+    /// Where it is.
+    pub zone: ZoneNo,
+    /// Its disk offering; a VM's own root disk has none.
+    pub offering: Option<OfferingNo>,
+    /// Whose it is.
+    pub account: AccountNo,
+    /// When it was made.
+    pub created: SimTime,
+    /// Where it is attached.
+    pub attachment: Option<Attachment>,
+    /// Its tags.
+    pub tags: Vec<Tag>,
+    /// Whether it was removed: ids of removed rows still resolve.
+    pub removed: bool,
+}
+
+impl Volume {
+    /// The disk's serial: the first 20 hex digits of the id
+    /// (`LibvirtComputingResource.java`, `diskUuidToSerial`).
+    pub fn serial(&self) -> String {
+        let mut hex = self.uuid.simple().to_string();
+        hex.truncate(20);
+        hex
+    }
+}
+
+/// A resource tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tag {
+    /// Unique for its resource, ignoring case (the table's collation).
+    pub key: String,
+    /// Not empty.
+    pub value: String,
+}
+
+/// What a tag can be put on here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tagged {
+    /// `Volume`.
+    Volume(VolumeNo),
+    /// `UserVm`.
+    Vm(VmNo),
+}
+
+/// Compares as MySQL's default collation does, near enough: case and trailing spaces are
+/// ignored.
+pub fn collates_equal(a: &str, b: &str) -> bool {
+    fn folded(text: &str) -> impl Iterator<Item = char> {
+        text.trim_end_matches(' ')
+            .chars()
+            .flat_map(char::to_lowercase)
+    }
+    folded(a).eq(folded(b))
+}

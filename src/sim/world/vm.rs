@@ -1,0 +1,199 @@
+//! Starting, stopping, rebooting and destroying VMs. Their jobs stand in the same queue as
+//! those of their volumes (`VirtualMachineManagerImpl.java`).
+
+use crate::sim::refusal::Refusal;
+
+use super::World;
+use super::attach::unreachable_stage;
+use super::job::{Flow, Stage};
+use super::rows::{AccountNo, Vm, VmNo, VmState, VolumeKind, VolumeNo, VolumeState, ZoneNo};
+
+impl World {
+    /// Adds a VM with a ROOT volume. One that is not Running has never run: its ROOT volume is
+    /// Allocated unless it is started once.
+    pub fn add_vm(&mut self, name: &str, zone: ZoneNo, account: AccountNo, state: VmState) -> VmNo {
+        let no = VmNo(self.row());
+        let vm = Vm {
+            uuid: self.uuid(),
+            name: name.to_owned(),
+            zone,
+            account,
+            state,
+            started_once: true,
+            disks: std::collections::BTreeMap::new(),
+            tags: Vec::new(),
+            created: self.now,
+            removed: false,
+            guest: None,
+        };
+        self.vms.insert(no, vm);
+        let root = self.create_root(no, VolumeState::Ready);
+        self.set_link(root, no, 0);
+        if state == VmState::Running {
+            self.boot(no).expect("its only disk was just made");
+        }
+        no
+    }
+
+    /// Adds a stopped VM that has never run, as a deployment without a start leaves it: its
+    /// ROOT volume, and every new volume attached to it, stays Allocated.
+    pub fn add_new_vm(&mut self, name: &str, zone: ZoneNo, account: AccountNo) -> VmNo {
+        let no = self.add_vm(name, zone, account, VmState::Stopped);
+        let vm = self.vm_mut(no);
+        vm.started_once = false;
+        for volume in vm.disks.clone().into_values() {
+            self.volume_mut(volume).state = VolumeState::Allocated;
+        }
+        no
+    }
+
+    pub(super) fn run_start_vm(&mut self, vm: VmNo, stage: Stage) -> Result<Flow, Refusal> {
+        match stage {
+            Stage::Submitted => {
+                self.check_vm(vm)?;
+                Ok(Flow::Queue(vm))
+            }
+            Stage::Queued => {
+                self.expect_state(vm, &[VmState::Stopped], "start")?;
+                self.vm_mut(vm).state = VmState::Starting;
+                Ok(Flow::Wait(Stage::Working, self.settings.latencies.vm_ms))
+            }
+            Stage::Working => {
+                let volumes: Vec<VolumeNo> = self.vm(vm).disks.values().copied().collect();
+                for volume in volumes {
+                    let row = self.volume_mut(volume);
+                    if row.state == VolumeState::Allocated {
+                        row.state = VolumeState::Ready;
+                    }
+                }
+                self.boot(vm)?;
+                let row = self.vm_mut(vm);
+                row.state = VmState::Running;
+                row.started_once = true;
+                Ok(Flow::Done(self.vm_outcome(vm)))
+            }
+            Stage::Provisioning
+            | Stage::Plugging { .. }
+            | Stage::Unplugging { .. }
+            | Stage::Settling => unreachable_stage(stage),
+        }
+    }
+
+    pub(super) fn run_stop_vm(&mut self, vm: VmNo, stage: Stage) -> Result<Flow, Refusal> {
+        match stage {
+            Stage::Submitted => {
+                self.check_vm(vm)?;
+                Ok(Flow::Queue(vm))
+            }
+            Stage::Queued => {
+                self.expect_state(vm, &[VmState::Running, VmState::Stopped], "stop")?;
+                let millis = self.begin_stop(vm);
+                Ok(Flow::Wait(Stage::Working, millis))
+            }
+            Stage::Working => {
+                self.power_off(vm);
+                self.vm_mut(vm).state = VmState::Stopped;
+                Ok(Flow::Done(self.vm_outcome(vm)))
+            }
+            Stage::Provisioning
+            | Stage::Plugging { .. }
+            | Stage::Unplugging { .. }
+            | Stage::Settling => unreachable_stage(stage),
+        }
+    }
+
+    pub(super) fn run_reboot_vm(&mut self, vm: VmNo, stage: Stage) -> Result<Flow, Refusal> {
+        match stage {
+            Stage::Submitted => {
+                self.check_vm(vm)?;
+                Ok(Flow::Queue(vm))
+            }
+            Stage::Queued => {
+                self.expect_state(vm, &[VmState::Running], "reboot")?;
+                Ok(Flow::Wait(Stage::Working, self.settings.latencies.vm_ms))
+            }
+            Stage::Working => {
+                self.reset(vm);
+                Ok(Flow::Done(self.vm_outcome(vm)))
+            }
+            Stage::Provisioning
+            | Stage::Plugging { .. }
+            | Stage::Unplugging { .. }
+            | Stage::Settling => unreachable_stage(stage),
+        }
+    }
+
+    /// Destroying detaches data disks first; a disk at device id 0 goes with its VM
+    /// (`UserVmManagerImpl.java`).
+    pub(super) fn run_destroy_vm(
+        &mut self,
+        vm: VmNo,
+        expunge: bool,
+        stage: Stage,
+    ) -> Result<Flow, Refusal> {
+        match stage {
+            Stage::Submitted => {
+                self.check_vm(vm)?;
+                Ok(Flow::Queue(vm))
+            }
+            Stage::Queued => {
+                self.expect_state(
+                    vm,
+                    &[VmState::Running, VmState::Stopped, VmState::Destroyed],
+                    "destroy",
+                )?;
+                let millis = self.begin_stop(vm);
+                Ok(Flow::Wait(Stage::Working, millis))
+            }
+            Stage::Working => {
+                self.power_off(vm);
+                let volumes: Vec<VolumeNo> = self.vm(vm).disks.values().copied().collect();
+                for volume in volumes {
+                    match self.volume(volume).kind {
+                        VolumeKind::Data => self.clear_link(volume),
+                        VolumeKind::Root if expunge => self.erase_volume(volume),
+                        VolumeKind::Root => {}
+                    }
+                }
+                let row = self.vm_mut(vm);
+                row.state = VmState::Destroyed;
+                row.removed = expunge;
+                Ok(Flow::Done(self.vm_outcome(vm)))
+            }
+            Stage::Provisioning
+            | Stage::Plugging { .. }
+            | Stage::Unplugging { .. }
+            | Stage::Settling => unreachable_stage(stage),
+        }
+    }
+
+    fn begin_stop(&mut self, vm: VmNo) -> u64 {
+        let row = self.vm_mut(vm);
+        if row.state != VmState::Running {
+            return 0;
+        }
+        row.state = VmState::Stopping;
+        self.settings.latencies.vm_ms
+    }
+
+    fn check_vm(&self, vm: VmNo) -> Result<(), Refusal> {
+        if self.vm(vm).removed {
+            return Err(Refusal::invalid(format!(
+                "unable to find a virtual machine with id {vm}"
+            )));
+        }
+        Ok(())
+    }
+
+    fn expect_state(&self, vm: VmNo, states: &[VmState], verb: &str) -> Result<(), Refusal> {
+        let row = self.vm(vm);
+        if states.contains(&row.state) && !row.removed {
+            return Ok(());
+        }
+        Err(Refusal::runtime(format!(
+            "Unable to {verb} VM {} in state {}",
+            row.name,
+            row.state.as_str()
+        )))
+    }
+}

@@ -1,0 +1,380 @@
+//! Creating, deleting, recovering and renaming volumes (`VolumeApiServiceImpl.java`:
+//! `allocVolume`, `destroyVolume`, `recoverVolume`, `updateVolume`).
+
+use crate::sim::refusal::Refusal;
+
+use super::World;
+use super::attach::unreachable_stage;
+use super::job::{Event, Flow, Stage, Trouble};
+use super::rows::{
+    AccountNo, GIB, OfferingNo, VmNo, Volume, VolumeKind, VolumeNo, VolumeState, ZoneNo,
+};
+
+/// `custom.diskoffering.size.min` and `.max` in GiB (`VolumeOrchestrationService.java`).
+pub(in crate::sim) const CUSTOM_SIZE_GIB: std::ops::RangeInclusive<i64> = 1..=1024;
+
+/// `storage.max.volume.size` in GiB (`VolumeOrchestrationService.java`).
+const MAX_SIZE_GIB: u64 = 2000;
+
+/// What `createVolume` is told, unchecked.
+#[derive(Debug, Clone, Default)]
+pub struct NewVolume {
+    /// Its name; a random one if blank.
+    pub name: Option<String>,
+    /// Where.
+    pub zone: Option<ZoneNo>,
+    /// From what.
+    pub offering: Option<OfferingNo>,
+    /// The size in GiB, for an offering without one.
+    pub size_gib: Option<i64>,
+}
+
+impl World {
+    /// Makes the row of a new volume, as `createVolume` does before it answers.
+    ///
+    /// # Errors
+    /// Whatever `allocVolume` refuses.
+    pub fn create_volume(
+        &mut self,
+        account: AccountNo,
+        new: NewVolume,
+    ) -> Result<VolumeNo, Refusal> {
+        let Some(offering) = new.offering else {
+            return Err(Refusal::invalid(
+                "At least one of disk Offering ID or snapshot ID must be passed whilst creating \
+                 volume",
+            ));
+        };
+        let size = self.new_size(offering, new.size_gib)?;
+        let Some(zone) = new.zone else {
+            return Err(Refusal::invalid("Unable to find zone by id null"));
+        };
+        let name = match new.name {
+            Some(name) if !name.trim().is_empty() => name,
+            Some(_) | None => self.uuid().to_string(),
+        };
+        let volume = Volume {
+            uuid: self.uuid(),
+            name,
+            kind: VolumeKind::Data,
+            size,
+            state: VolumeState::Allocated,
+            zone,
+            offering: Some(offering),
+            account,
+            created: self.now,
+            attachment: None,
+            tags: Vec::new(),
+            removed: false,
+        };
+        Ok(self.insert_volume(volume))
+    }
+
+    fn new_size(&self, offering: OfferingNo, size_gib: Option<i64>) -> Result<u64, Refusal> {
+        if size_gib.is_some_and(|size| size <= 0) {
+            return Err(Refusal::invalid("Disk size must be larger than 0"));
+        }
+        match (self.offering(offering).size, size_gib) {
+            (None, None) => Err(Refusal::invalid(
+                "This disk offering requires a custom size specified",
+            )),
+            (None, Some(gib)) => {
+                check_custom_size(gib)?;
+                check_size(gib)
+            }
+            (Some(_), Some(_)) => Err(Refusal::invalid(
+                "This disk offering does not allow custom size",
+            )),
+            (Some(size), None) => Ok(size),
+        }
+    }
+
+    /// Adds the ROOT volume of a new VM.
+    pub(super) fn create_root(&mut self, vm: VmNo, state: VolumeState) -> VolumeNo {
+        let (zone, account) = (self.vm(vm).zone, self.vm(vm).account);
+        let volume = Volume {
+            uuid: self.uuid(),
+            name: format!("ROOT-{vm}"),
+            kind: VolumeKind::Root,
+            size: 20 * GIB,
+            state,
+            zone,
+            offering: None,
+            account,
+            created: self.now,
+            attachment: None,
+            tags: Vec::new(),
+            removed: false,
+        };
+        self.insert_volume(volume)
+    }
+
+    fn insert_volume(&mut self, volume: Volume) -> VolumeNo {
+        let no = VolumeNo(self.row());
+        self.volume_by_uuid.insert(volume.uuid, no);
+        self.volumes.insert(no, volume);
+        no
+    }
+
+    /// The job of `createVolume`: the row is all there is to it.
+    pub(super) fn run_create(&mut self, volume: VolumeNo, stage: Stage) -> Result<Flow, Refusal> {
+        match stage {
+            Stage::Submitted => Ok(Flow::Begin),
+            Stage::Queued => Ok(Flow::Wait(
+                Stage::Working,
+                self.settings.latencies.create_ms,
+            )),
+            Stage::Working => Ok(Flow::Done(self.volume_outcome(volume))),
+            Stage::Provisioning
+            | Stage::Plugging { .. }
+            | Stage::Unplugging { .. }
+            | Stage::Settling => unreachable_stage(stage),
+        }
+    }
+
+    /// `deleteVolume`, up to the part that takes time. Returns after how many milliseconds the
+    /// volume is gone, when the request is answered.
+    ///
+    /// # Errors
+    /// Whatever `destroyVolume` refuses; or the storage, which leaves the volume in Destroy.
+    pub fn delete_volume(
+        &mut self,
+        volume: VolumeNo,
+        trouble: Option<&Trouble>,
+    ) -> Result<u64, Refusal> {
+        self.check_destroy(volume, true)?;
+        self.destroy(volume)?;
+        match trouble {
+            Some(Trouble::Fails(text)) => Err(Refusal::runtime(text.clone())),
+            Some(Trouble::Delay(_) | Trouble::NeverEnds) | None => Ok(self.expunge(volume)),
+        }
+    }
+
+    /// Takes a volume away as an operator may who goes around the API: link, disk and row are
+    /// gone at once.
+    pub fn erase_volume(&mut self, volume: VolumeNo) {
+        if let Some(vm) = self.plugged_in(volume) {
+            self.unplug(vm, volume);
+        }
+        self.clear_link(volume);
+        let row = self.volume_mut(volume);
+        row.state = VolumeState::Expunged;
+        row.removed = true;
+    }
+
+    /// Attaches a volume at once, in database and guest, as somebody else's client may.
+    ///
+    /// # Errors
+    /// If it is attached, or cannot be plugged.
+    pub fn attach_at_once(
+        &mut self,
+        volume: VolumeNo,
+        vm: VmNo,
+        device: Option<i64>,
+    ) -> Result<(), Refusal> {
+        let row = self.volume(volume);
+        match row.state {
+            VolumeState::Allocated | VolumeState::Ready
+                if row.attachment.is_none() && !self.vm(vm).removed => {}
+            _ => {
+                return Err(Refusal::invalid(
+                    "the volume must be Allocated or Ready and not attached",
+                ));
+            }
+        }
+        let device = self.choose_device(vm, device)?;
+        if self.vm(vm).guest.is_some() {
+            self.plug(vm, volume)?;
+        }
+        if self.vm(vm).started_once {
+            self.volume_mut(volume).state = VolumeState::Ready;
+        }
+        self.set_link(volume, vm, device);
+        Ok(())
+    }
+
+    /// Detaches a volume at once, in database and guest, as somebody else's client may.
+    ///
+    /// # Errors
+    /// If it is not attached.
+    pub fn detach_at_once(&mut self, volume: VolumeNo) -> Result<(), Refusal> {
+        let Some(link) = self.volume(volume).attachment else {
+            return Err(Refusal::invalid(
+                "The specified volume is not attached to a VM.",
+            ));
+        };
+        self.unplug(link.vm, volume);
+        self.clear_link(volume);
+        Ok(())
+    }
+
+    pub(super) fn run_destroy(
+        &mut self,
+        volume: VolumeNo,
+        expunge: bool,
+        stage: Stage,
+    ) -> Result<Flow, Refusal> {
+        match stage {
+            Stage::Submitted => {
+                self.check_destroy(volume, expunge)?;
+                Ok(Flow::Begin)
+            }
+            Stage::Queued => Ok(Flow::Wait(Stage::Working, 0)),
+            Stage::Working => {
+                self.check_destroy(volume, expunge)?;
+                self.destroy(volume)?;
+                let millis = if expunge { self.expunge(volume) } else { 0 };
+                Ok(Flow::Wait(Stage::Settling, millis))
+            }
+            Stage::Settling => Ok(Flow::Done(self.volume_outcome(volume))),
+            Stage::Provisioning | Stage::Plugging { .. } | Stage::Unplugging { .. } => {
+                unreachable_stage(stage)
+            }
+        }
+    }
+
+    /// `retrieveAndValidateVolume` and the start of `destroyVolume`.
+    fn check_destroy(&self, volume: VolumeNo, expunge: bool) -> Result<(), Refusal> {
+        let row = self.volume(volume);
+        if row.removed {
+            return Err(Refusal::invalid(format!(
+                "Unable to find volume with ID: {volume}"
+            )));
+        }
+        if row.attachment.is_some() {
+            return Err(Refusal::invalid(
+                "Please specify a volume that is not attached to any VM.",
+            ));
+        }
+        if !expunge && row.state == VolumeState::Allocated {
+            return Err(Refusal::invalid(
+                "The volume in Allocated/Uploaded state can only be expunged not \
+                 destroyed/recovered",
+            ));
+        }
+        Ok(())
+    }
+
+    /// `destroyVolumeIfPossible`.
+    fn destroy(&mut self, volume: VolumeNo) -> Result<(), Refusal> {
+        let row = self.volume_mut(volume);
+        match row.state {
+            VolumeState::Allocated
+            | VolumeState::Destroy
+            | VolumeState::Expunging
+            | VolumeState::Expunged => Ok(()),
+            VolumeState::Ready => {
+                row.state = VolumeState::Destroy;
+                Ok(())
+            }
+            // The state machine has no way from there (Creating has, but the storage call that
+            // is under way would be left alone with it).
+            VolumeState::Creating | VolumeState::Attaching | VolumeState::Resizing => Err(
+                Refusal::runtime(format!("Failed to destroy volume{volume}")),
+            ),
+        }
+    }
+
+    /// Removes a destroyed volume from storage and returns how long that takes. One that never
+    /// was on storage goes at once.
+    fn expunge(&mut self, volume: VolumeNo) -> u64 {
+        let row = self.volume_mut(volume);
+        if row.state == VolumeState::Allocated {
+            row.state = VolumeState::Expunged;
+            row.removed = true;
+            return 0;
+        }
+        let millis = self.settings.latencies.delete_ms;
+        self.schedule(millis / 2, Event::Expunge(volume));
+        self.schedule(millis, Event::Expunge(volume));
+        millis
+    }
+
+    pub(super) fn expunge_step(&mut self, volume: VolumeNo) {
+        let row = self.volume_mut(volume);
+        match row.state {
+            VolumeState::Destroy => row.state = VolumeState::Expunging,
+            VolumeState::Expunging => {
+                row.state = VolumeState::Expunged;
+                row.removed = true;
+            }
+            // Recovered or gone meanwhile.
+            VolumeState::Allocated
+            | VolumeState::Creating
+            | VolumeState::Ready
+            | VolumeState::Attaching
+            | VolumeState::Resizing
+            | VolumeState::Expunged => {}
+        }
+    }
+
+    /// `recoverVolume`.
+    ///
+    /// # Errors
+    /// If it is not in state Destroy.
+    pub fn recover_volume(&mut self, volume: VolumeNo) -> Result<(), Refusal> {
+        if self.volume(volume).removed {
+            return Err(Refusal::invalid("Unable to find a volume with id null"));
+        }
+        if self.volume(volume).state != VolumeState::Destroy {
+            return Err(Refusal::invalid(
+                "Please specify a volume in Destroy state.",
+            ));
+        }
+        self.clear_link(volume);
+        self.volume_mut(volume).state = VolumeState::Ready;
+        Ok(())
+    }
+
+    pub(super) fn run_rename(
+        &mut self,
+        volume: VolumeNo,
+        name: Option<String>,
+        stage: Stage,
+    ) -> Result<Flow, Refusal> {
+        match stage {
+            Stage::Submitted => {
+                if self.volume(volume).removed {
+                    return Err(Refusal::invalid("The volume id doesn't exist"));
+                }
+                Ok(Flow::Begin)
+            }
+            Stage::Queued => Ok(Flow::Wait(Stage::Working, 0)),
+            Stage::Working => {
+                if let Some(name) = name {
+                    self.volume_mut(volume).name = name;
+                }
+                Ok(Flow::Done(self.volume_outcome(volume)))
+            }
+            Stage::Provisioning
+            | Stage::Plugging { .. }
+            | Stage::Unplugging { .. }
+            | Stage::Settling => unreachable_stage(stage),
+        }
+    }
+}
+
+/// `validateCustomDiskOfferingSizeRange`.
+pub(super) fn check_custom_size(gib: i64) -> Result<(), Refusal> {
+    if CUSTOM_SIZE_GIB.contains(&gib) {
+        return Ok(());
+    }
+    Err(Refusal::invalid(format!(
+        "Volume size: {gib} GB is out of allowed range. Min: {}. Max: {}",
+        CUSTOM_SIZE_GIB.start(),
+        CUSTOM_SIZE_GIB.end()
+    )))
+}
+
+/// `validateVolumeSizeInBytes`, from GiB to bytes.
+pub(super) fn check_size(gib: i64) -> Result<u64, Refusal> {
+    let Ok(gib) = u64::try_from(gib) else {
+        return Err(Refusal::invalid("Please specify a size of at least 1 GB."));
+    };
+    if gib > MAX_SIZE_GIB {
+        return Err(Refusal::invalid(format!(
+            "Requested volume size is {gib} GB, but the maximum size allowed is {MAX_SIZE_GIB} GB."
+        )));
+    }
+    Ok(gib * GIB)
+}

@@ -1,0 +1,188 @@
+//! What jobs do, with their parameters as the caller gave them.
+
+use crate::sim::refusal::{Refusal, RefusalClass};
+
+use super::rows::{OfferingNo, Tag, Tagged, VmNo, VolumeNo};
+
+/// What a job does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Work {
+    /// `createVolume`: the row exists already.
+    Create {
+        /// Which volume.
+        volume: VolumeNo,
+    },
+    /// `attachVolume`.
+    Attach {
+        /// Which volume.
+        volume: VolumeNo,
+        /// To which VM.
+        vm: VmNo,
+        /// As which device; unchecked.
+        device: Option<i64>,
+    },
+    /// `detachVolume`: by volume, or by VM and device id.
+    Detach {
+        /// Which volume.
+        volume: Option<VolumeNo>,
+        /// From which VM.
+        vm: Option<VmNo>,
+        /// Which device.
+        device: Option<i64>,
+    },
+    /// `resizeVolume`.
+    Resize {
+        /// Which volume.
+        volume: VolumeNo,
+        /// The new size in GiB; unchecked.
+        size_gib: Option<i64>,
+        /// The new offering.
+        offering: Option<OfferingNo>,
+        /// `shrinkok`.
+        shrink_ok: bool,
+    },
+    /// `destroyVolume`.
+    Destroy {
+        /// Which volume.
+        volume: VolumeNo,
+        /// Also remove it from storage.
+        expunge: bool,
+    },
+    /// `updateVolume`, of which only the name.
+    Rename {
+        /// Which volume.
+        volume: VolumeNo,
+        /// The new name, if any.
+        name: Option<String>,
+    },
+    /// `createTags`.
+    CreateTags {
+        /// On what; names of unknown resources are refused when the job runs.
+        on: Result<Vec<Tagged>, Refusal>,
+        /// Which.
+        tags: Vec<Tag>,
+    },
+    /// `deleteTags`.
+    DeleteTags {
+        /// On what.
+        on: Result<Vec<Tagged>, Refusal>,
+        /// Keys with or without a value; none at all: every tag.
+        tags: Vec<(String, Option<String>)>,
+    },
+    /// `startVirtualMachine`.
+    StartVm {
+        /// Which VM.
+        vm: VmNo,
+    },
+    /// `stopVirtualMachine`.
+    StopVm {
+        /// Which VM.
+        vm: VmNo,
+    },
+    /// `rebootVirtualMachine`.
+    RebootVm {
+        /// Which VM.
+        vm: VmNo,
+    },
+    /// `destroyVirtualMachine`.
+    DestroyVm {
+        /// Which VM.
+        vm: VmNo,
+        /// Also remove it and its ROOT volume.
+        expunge: bool,
+    },
+}
+
+impl Work {
+    /// The Java class that a job of a root administrator shows as `cmd`.
+    pub const fn class(&self) -> &'static str {
+        match self {
+            Self::Create { .. } => {
+                "org.apache.cloudstack.api.command.admin.volume.CreateVolumeCmdByAdmin"
+            }
+            Self::Attach { .. } => {
+                "org.apache.cloudstack.api.command.admin.volume.AttachVolumeCmdByAdmin"
+            }
+            Self::Detach { .. } => {
+                "org.apache.cloudstack.api.command.admin.volume.DetachVolumeCmdByAdmin"
+            }
+            Self::Resize { .. } => {
+                "org.apache.cloudstack.api.command.admin.volume.ResizeVolumeCmdByAdmin"
+            }
+            Self::Destroy { .. } => {
+                "org.apache.cloudstack.api.command.admin.volume.DestroyVolumeCmdByAdmin"
+            }
+            Self::Rename { .. } => {
+                "org.apache.cloudstack.api.command.admin.volume.UpdateVolumeCmdByAdmin"
+            }
+            Self::CreateTags { .. } => "org.apache.cloudstack.api.command.user.tag.CreateTagsCmd",
+            Self::DeleteTags { .. } => "org.apache.cloudstack.api.command.user.tag.DeleteTagsCmd",
+            Self::StartVm { .. } => "org.apache.cloudstack.api.command.admin.vm.StartVMCmdByAdmin",
+            Self::StopVm { .. } => "org.apache.cloudstack.api.command.admin.vm.StopVMCmdByAdmin",
+            Self::RebootVm { .. } => {
+                "org.apache.cloudstack.api.command.admin.vm.RebootVMCmdByAdmin"
+            }
+            Self::DestroyVm { .. } => {
+                "org.apache.cloudstack.api.command.admin.vm.DestroyVMCmdByAdmin"
+            }
+        }
+    }
+
+    /// The volume it is about (`jobinstanceid`).
+    pub const fn volume(&self) -> Option<VolumeNo> {
+        match self {
+            Self::Create { volume }
+            | Self::Attach { volume, .. }
+            | Self::Resize { volume, .. }
+            | Self::Destroy { volume, .. }
+            | Self::Rename { volume, .. } => Some(*volume),
+            Self::Detach { volume, .. } => *volume,
+            Self::CreateTags { .. }
+            | Self::DeleteTags { .. }
+            | Self::StartVm { .. }
+            | Self::StopVm { .. }
+            | Self::RebootVm { .. }
+            | Self::DestroyVm { .. } => None,
+        }
+    }
+
+    /// The VM it is about, where that is its instance.
+    pub const fn vm(&self) -> Option<VmNo> {
+        match self {
+            Self::StartVm { vm }
+            | Self::StopVm { vm }
+            | Self::RebootVm { vm }
+            | Self::DestroyVm { vm, .. } => Some(*vm),
+            Self::Create { .. }
+            | Self::Attach { .. }
+            | Self::Detach { .. }
+            | Self::Resize { .. }
+            | Self::Destroy { .. }
+            | Self::Rename { .. }
+            | Self::CreateTags { .. }
+            | Self::DeleteTags { .. } => None,
+        }
+    }
+
+    /// `errorcode` of a failed job (`ApiAsyncJobDispatcher.java`): coarser than that of a
+    /// request. `ResizeVolumeCmd.java` turns invalid parameters into 432.
+    pub(super) const fn error_code(&self, class: RefusalClass) -> u16 {
+        match class {
+            RefusalClass::InvalidParameter => match self {
+                Self::Resize { .. } => 432,
+                Self::Create { .. }
+                | Self::Attach { .. }
+                | Self::Detach { .. }
+                | Self::Destroy { .. }
+                | Self::Rename { .. }
+                | Self::CreateTags { .. }
+                | Self::DeleteTags { .. }
+                | Self::StartVm { .. }
+                | Self::StopVm { .. }
+                | Self::RebootVm { .. }
+                | Self::DestroyVm { .. } => 431,
+            },
+            RefusalClass::CloudRuntime | RefusalClass::PermissionDenied => 530,
+        }
+    }
+}
