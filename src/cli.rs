@@ -3,4 +3,5 @@
 pub mod offline;
 pub mod run;
 pub mod schema;
+pub mod sim;
 pub mod validate;

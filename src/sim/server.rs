@@ -1,0 +1,431 @@
+//! The simulator over HTTP: `/client/api` as CloudStack serves it, `/control/…` for whoever
+//! runs the experiment, a clock, and the directory tree of one VM's guest.
+
+mod connection;
+mod control;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
+use axum::response::IntoResponse as _;
+use axum::routing::any;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::control::{Made, Operation};
+use super::fault::Fault;
+use super::front::{Delivery, Front, HttpAnswer, HttpRequest};
+use super::host::{HostDir, HostDisk, HostError, disks_of};
+use super::refusal::Refusal;
+use super::time::SimTime;
+use super::world::{Settings, VmNo, World};
+
+use connection::{Killable, KillableListener};
+
+/// The most of a form that is read (`server.properties.in`).
+const FORM_BYTES_MAX: usize = 1_048_576;
+
+/// How a simulator runs.
+#[derive(Debug, Clone)]
+pub struct SimConfig {
+    /// What its world is made from.
+    pub settings: Settings,
+    /// Whose time it goes by.
+    pub clock: ClockMode,
+    /// The guest to show as a directory tree.
+    pub host: Option<HostConfig>,
+}
+
+/// Which guest is shown where.
+#[derive(Debug, Clone)]
+pub struct HostConfig {
+    /// The directory.
+    pub dir: PathBuf,
+    /// The VM, by name or id.
+    pub vm: String,
+}
+
+/// Whose time a simulator goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClockMode {
+    /// The machine's wall clock.
+    Real,
+    /// It begins at this moment and moves only when told.
+    Explicit(SimTime),
+}
+
+impl ClockMode {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place where the simulator reads the wall clock"
+    )]
+    fn real_now() -> SimTime {
+        SimTime::from_millis(jiff::Timestamp::now().as_millisecond())
+    }
+}
+
+/// Why a simulator did not start or did not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum SimError {
+    /// Its socket.
+    #[error("the simulator's socket failed")]
+    Socket(#[source] std::io::Error),
+    /// The directory tree.
+    #[error("the guest's directory tree could not be kept")]
+    Host(#[source] HostError),
+    /// The world refused.
+    #[error("the simulated world refused")]
+    Refused(#[source] Refusal),
+    /// The clock is not explicit.
+    #[error("the clock is the machine's; start with an explicit clock to move it")]
+    RealClock,
+}
+
+/// Starts a simulator with the standard world.
+///
+/// # Errors
+/// If the socket fails, the self VM is not there, or its tree cannot be written.
+pub async fn serve(listener: TcpListener, config: SimConfig) -> Result<Handle, SimError> {
+    let start = match config.clock {
+        ClockMode::Real => ClockMode::real_now(),
+        ClockMode::Explicit(start) => start,
+    };
+    serve_world(listener, World::standard(config.settings, start), config).await
+}
+
+/// Starts a simulator with a world of your own; `config.settings` is not used.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_world(
+    listener: TcpListener,
+    world: World,
+    config: SimConfig,
+) -> Result<Handle, SimError> {
+    let address = listener.local_addr().map_err(SimError::Socket)?;
+    let host = match config.host {
+        None => None,
+        Some(HostConfig { dir, vm }) => {
+            let vm = world.vm_called(&vm).map_err(SimError::Refused)?;
+            let tree = HostDir::create(dir, world.vm(vm).uuid).map_err(SimError::Host)?;
+            Some(Projection {
+                vm,
+                tree,
+                shown: None,
+            })
+        }
+    };
+    let (time, _) = watch::channel(world.now());
+    let shared = Arc::new(Shared {
+        clock: config.clock,
+        inner: Mutex::new(Inner {
+            front: Front::new(world),
+            host,
+        }),
+        time,
+        changed: Notify::new(),
+    });
+    shared.with(|_| ())?;
+    let stop = CancellationToken::new();
+    let ticker = tokio::spawn(tick(Arc::clone(&shared), stop.clone()));
+    let service = router(Arc::clone(&shared)).into_make_service_with_connect_info::<Killable>();
+    let stopped = stop.clone();
+    let server = tokio::spawn(async move {
+        axum::serve(KillableListener::new(listener), service)
+            .with_graceful_shutdown(stopped.cancelled_owned())
+            .await
+    });
+    Ok(Handle {
+        address,
+        shared,
+        stop,
+        ticker,
+        server,
+    })
+}
+
+/// A running simulator. Dropping it stops it.
+#[derive(Debug)]
+pub struct Handle {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+    ticker: JoinHandle<()>,
+    server: JoinHandle<std::io::Result<()>>,
+}
+
+impl Handle {
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The URL of the API.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}/client/api", self.address)
+    }
+
+    /// Looks at, or changes, the world and its front, at the present moment.
+    ///
+    /// # Errors
+    /// If the guest's tree cannot be kept.
+    pub fn with<T>(&self, work: impl FnOnce(&mut Front) -> T) -> Result<T, SimError> {
+        self.shared.with(work)
+    }
+
+    /// Does something behind the API's back.
+    ///
+    /// # Errors
+    /// If the world refuses it or the guest's tree cannot be kept.
+    pub fn operate(&self, operation: &Operation) -> Result<Made, SimError> {
+        self.shared.operate(operation)
+    }
+
+    /// Lets something go wrong.
+    ///
+    /// # Errors
+    /// If the guest's tree cannot be kept.
+    pub fn inject(&self, fault: Fault) -> Result<(), SimError> {
+        self.with(|front| front.inject(fault))
+    }
+
+    /// Moves an explicit clock and returns the new time.
+    ///
+    /// # Errors
+    /// If the clock is the machine's, or the guest's tree cannot be kept.
+    pub fn advance(&self, by: Duration) -> Result<SimTime, SimError> {
+        self.shared
+            .advance_explicit(u64::try_from(by.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Stops, after the requests under way.
+    ///
+    /// # Errors
+    /// If serving had failed.
+    pub async fn shutdown(mut self) -> Result<(), SimError> {
+        self.stop.cancel();
+        // Requests that wait for an explicit clock end with the tasks.
+        let grace = Duration::from_secs(1);
+        let served = tokio::time::timeout(grace, &mut self.server).await;
+        self.server.abort();
+        self.ticker.abort();
+        match served {
+            Ok(Ok(Err(error))) => Err(SimError::Socket(error)),
+            Ok(Ok(Ok(())) | Err(_)) | Err(_) => Ok(()),
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.server.abort();
+        self.ticker.abort();
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    clock: ClockMode,
+    inner: Mutex<Inner>,
+    /// The world's time, for answers that wait for it.
+    time: watch::Sender<SimTime>,
+    /// Something may have become due earlier.
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct Inner {
+    front: Front,
+    host: Option<Projection>,
+}
+
+#[derive(Debug)]
+struct Projection {
+    vm: VmNo,
+    tree: HostDir,
+    shown: Option<Vec<HostDisk>>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic while holding it is a bug that its own task reports; the rest goes on.
+        self.inner
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn now(&self, inner: &Inner) -> SimTime {
+        match self.clock {
+            ClockMode::Real => ClockMode::real_now(),
+            ClockMode::Explicit(_) => inner.front.world().now(),
+        }
+    }
+
+    /// Works on the front at the present moment, then shows the guest as it is.
+    fn with<T>(&self, work: impl FnOnce(&mut Front) -> T) -> Result<T, SimError> {
+        let mut inner = self.lock();
+        let now = self.now(&inner);
+        self.settle(&mut inner, now)?;
+        let result = work(&mut inner.front);
+        self.settle(&mut inner, now)?;
+        drop(inner);
+        self.changed.notify_one();
+        Ok(result)
+    }
+
+    /// Runs what is due. The tree is a handful of small files: writing it here keeps what the
+    /// API says and what the guest shows in step.
+    fn settle(&self, inner: &mut Inner, now: SimTime) -> Result<(), SimError> {
+        inner.front.advance(now);
+        let world = inner.front.world();
+        self.time.send_replace(world.now());
+        let Some(host) = &mut inner.host else {
+            return Ok(());
+        };
+        let disks = disks_of(world, host.vm);
+        if host.shown.as_ref() != Some(&disks) {
+            host.shown = None;
+            host.tree.show(&disks).map_err(SimError::Host)?;
+            host.shown = Some(disks);
+        }
+        Ok(())
+    }
+
+    fn operate(&self, operation: &Operation) -> Result<Made, SimError> {
+        self.with(|front| front.world_mut().operate(operation))?
+            .map_err(SimError::Refused)
+    }
+
+    fn advance_explicit(&self, millis: u64) -> Result<SimTime, SimError> {
+        if self.clock == ClockMode::Real {
+            return Err(SimError::RealClock);
+        }
+        let mut inner = self.lock();
+        let until = inner.front.world().now().plus_millis(millis);
+        // Step by step, so that the tree goes through everything that happens on the way.
+        while let Some(due) = inner.front.world().next_due().filter(|due| *due <= until) {
+            self.settle(&mut inner, due)?;
+        }
+        self.settle(&mut inner, until)?;
+        Ok(until)
+    }
+
+    /// Waits until the world's clock shows `until`.
+    async fn reach(&self, until: SimTime) {
+        match self.clock {
+            ClockMode::Real => {
+                let millis = until.millis_since(ClockMode::real_now());
+                pause(Duration::from_millis(millis)).await;
+            }
+            ClockMode::Explicit(_) => {
+                let mut time = self.time.subscribe();
+                // The sender lives in self, so this cannot fail.
+                let _ = time.wait_for(|now| *now >= until).await;
+            }
+        }
+    }
+}
+
+/// Lets time pass.
+async fn pause(span: Duration) {
+    let _ = tokio::time::timeout(span, std::future::pending::<()>()).await;
+}
+
+/// Runs what is due by the machine's clock, waiting for the next due moment or a change. Safe
+/// to end at any await: every step is done under the lock.
+async fn tick(shared: Arc<Shared>, stop: CancellationToken) {
+    if shared.clock != ClockMode::Real {
+        return;
+    }
+    loop {
+        let due = shared.lock().front.world().next_due();
+        let wait = async {
+            match due {
+                Some(due) => {
+                    let millis = due.millis_since(ClockMode::real_now());
+                    let span = Duration::from_millis(millis);
+                    let _ = tokio::time::timeout(span, shared.changed.notified()).await;
+                }
+                None => shared.changed.notified().await,
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = wait => {}
+        }
+        let mut inner = shared.lock();
+        if let Err(error) = shared.settle(&mut inner, ClockMode::real_now()) {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the simulated guest could not be shown"
+            );
+            return;
+        }
+    }
+}
+
+fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/client/api", any(api))
+        .nest("/control", control::router())
+        .with_state(shared)
+}
+
+async fn api(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(connection): ConnectInfo<Killable>,
+    request: Request,
+) -> Response<Body> {
+    let method = request.method().as_str().to_owned();
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let Ok(body) = axum::body::to_bytes(request.into_body(), FORM_BYTES_MAX).await else {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    };
+    let request = HttpRequest {
+        method,
+        query,
+        body: String::from_utf8_lossy(&body).into_owned(),
+    };
+    let handled = shared.with(|front| {
+        let now = front.world().now();
+        (front.handle(&request, now), now)
+    });
+    match handled {
+        Err(error) => control::failure(&error),
+        Ok((answer, now)) => {
+            match answer.delivery {
+                Delivery::Delivered => {}
+                Delivery::Delayed(millis) => shared.reach(now.plus_millis(millis)).await,
+                Delivery::Dropped(_) => connection.kill(),
+            }
+            http_response(answer)
+        }
+    }
+}
+
+fn http_response(answer: HttpAnswer) -> Response<Body> {
+    let mut response = Response::new(Body::from(answer.body));
+    *response.status_mut() =
+        StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in answer.headers {
+        if let (Ok(name), Ok(value)) = (
+            HeaderName::from_bytes(name.as_bytes()),
+            HeaderValue::from_str(&value),
+        ) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,280 @@
+//! Over real sockets on loopback.
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::sim::fault::{OutageMode, Target};
+use crate::sim::front::signature;
+use crate::sim::world::{ADMIN_API_KEY, ADMIN_SECRET_KEY, Latencies};
+
+/// 2026-11-20T22:30:00Z.
+const START: SimTime = SimTime::from_millis(1_795_213_800_000);
+
+struct Rig {
+    sim: Handle,
+    http: reqwest::Client,
+}
+
+impl Rig {
+    async fn new(clock: ClockMode, host: Option<HostConfig>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let settings = Settings {
+            latencies: match clock {
+                ClockMode::Real => Latencies::all(5),
+                ClockMode::Explicit(_) => Latencies::default(),
+            },
+            ..Settings::default()
+        };
+        let config = SimConfig {
+            settings,
+            clock,
+            host,
+        };
+        let sim = serve(listener, config).await.expect("a simulator");
+        // Another test may have been first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .expect("a client");
+        Self { sim, http }
+    }
+
+    fn request(&self, command: &str, params: &[(&str, &str)]) -> reqwest::Request {
+        let mut all = vec![
+            ("command", command),
+            ("response", "json"),
+            ("apikey", ADMIN_API_KEY),
+        ];
+        all.extend_from_slice(params);
+        let signature = signature(all.iter().copied(), ADMIN_SECRET_KEY);
+        all.push(("signature", &signature));
+        let form: Vec<String> = all
+            .iter()
+            .map(|(name, value)| format!("{name}={}", value.replace('+', "%2B")))
+            .collect();
+        self.http
+            .post(self.sim.endpoint())
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(form.join("&"))
+            .build()
+            .expect("a request")
+    }
+
+    async fn call(&self, command: &str, params: &[(&str, &str)]) -> Value {
+        let request = self.request(command, params);
+        let answer = self.http.execute(request).await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::OK, "{command}");
+        assert!(answer.headers().contains_key("date"));
+        let text = answer.text().await.expect("a body");
+        let mut body: Value = serde_json::from_str(&text).expect("JSON");
+        body[format!("{}response", command.to_lowercase())].take()
+    }
+
+    async fn control(&self, method: reqwest::Method, path: &str, body: &Value) -> (u16, Value) {
+        let url = format!("http://{}/control/{path}", self.sim.address());
+        let answer = self
+            .http
+            .request(method, url)
+            .header("content-type", "application/json")
+            .body(body.to_string())
+            .send()
+            .await
+            .expect("an answer");
+        let status = answer.status().as_u16();
+        let text = answer.text().await.expect("a body");
+        (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    async fn advance(&self, ms: u64) {
+        let (status, body) = self
+            .control(reqwest::Method::POST, "clock/advance", &json!({ "ms": ms }))
+            .await;
+        assert_eq!(status, 200, "{body}");
+    }
+
+    async fn create(&self) -> String {
+        let zone = self.call("listZones", &[]).await["zone"][0]["id"].clone();
+        let offering = self.call("listDiskOfferings", &[("name", "Small")]).await["diskoffering"]
+            [0]["id"]
+            .clone();
+        let params = [
+            ("zoneid", zone.as_str().expect("an id")),
+            ("diskofferingid", offering.as_str().expect("an id")),
+        ];
+        let created = self.call("createVolume", &params).await;
+        created["id"].as_str().expect("an id").to_owned()
+    }
+
+    async fn vm(&self, name: &str) -> String {
+        let found = self.call("listVirtualMachines", &[("name", name)]).await;
+        found["virtualmachine"][0]["id"]
+            .as_str()
+            .expect("an id")
+            .to_owned()
+    }
+}
+
+#[tokio::test]
+async fn by_the_real_clock_jobs_end_by_themselves() {
+    let rig = Rig::new(ClockMode::Real, None).await;
+    let (id, vm) = (rig.create().await, rig.vm("appliance").await);
+    let answer = rig
+        .call("attachVolume", &[("id", &id), ("virtualmachineid", &vm)])
+        .await;
+    let job = answer["jobid"].as_str().expect("a job").to_owned();
+    let deadline = Duration::from_secs(20);
+    let ended = tokio::time::timeout(deadline, async {
+        loop {
+            let job = rig.call("queryAsyncJobResult", &[("jobid", &job)]).await;
+            if job["jobstatus"] != 0 {
+                return job;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("an end");
+    assert_eq!(ended["jobresult"]["volume"]["deviceid"], 1);
+    rig.sim.shutdown().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn the_explicit_clock_moves_only_when_told() {
+    let rig = Rig::new(ClockMode::Explicit(START), None).await;
+    let id = rig.create().await;
+    let state = async || rig.call("listVolumes", &[("id", &id)]).await["volume"][0].clone();
+    assert!(state().await.get("jobid").is_some());
+    assert!(state().await.get("jobid").is_some());
+    rig.advance(50).await;
+    assert_eq!(state().await.get("jobid"), None);
+    let answer = rig.http.execute(rig.request("listZones", &[])).await;
+    let answer = answer.expect("an answer");
+    assert_eq!(answer.headers()["date"], "Fri, 20 Nov 2026 22:30:00 GMT");
+    // A slow answer waits for the same clock.
+    rig.sim
+        .inject(Fault::DelayResponse {
+            on: Target::next("listZones"),
+            ms: 400,
+        })
+        .expect("injected");
+    let slow = tokio::spawn(rig.http.execute(rig.request("listZones", &[])));
+    let taken = async || {
+        while !rig
+            .sim
+            .with(|front| front.armed_faults().is_empty())
+            .expect("a look")
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), taken())
+        .await
+        .expect("the request arrived");
+    rig.advance(399).await;
+    assert!(!slow.is_finished());
+    rig.advance(1).await;
+    let answer = slow.await.expect("no panic").expect("an answer");
+    assert_eq!(answer.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_dropped_answer_is_a_closed_connection_and_the_next_one_works() {
+    let rig = Rig::new(ClockMode::Explicit(START), None).await;
+    for fault in [
+        json!({"kind": "dropResponse", "on": {"command": "listZones"}, "when": "beforeCommit"}),
+        json!({"kind": "dropResponse", "on": {"command": "listZones"}, "when": "afterCommit"}),
+        json!({"kind": "outage", "mode": "closed", "ms": 10}),
+    ] {
+        let (status, _) = rig.control(reqwest::Method::POST, "faults", &fault).await;
+        assert_eq!(status, 200, "{fault}");
+        let error = rig
+            .http
+            .execute(rig.request("listZones", &[]))
+            .await
+            .expect_err("no answer");
+        assert!(error.is_request() && !error.is_connect(), "{error:?}");
+        rig.advance(10).await;
+        rig.call("listZones", &[]).await;
+    }
+    let (_, armed) = rig
+        .control(reqwest::Method::GET, "faults", &json!({}))
+        .await;
+    assert_eq!(armed, json!([]));
+    assert_eq!(
+        rig.sim
+            .inject(Fault::Outage {
+                mode: OutageMode::Unavailable,
+                ms: 5
+            })
+            .ok(),
+        Some(())
+    );
+    let answer = rig.http.execute(rig.request("listZones", &[])).await;
+    assert_eq!(
+        answer.expect("an answer").status(),
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    let (status, _) = rig
+        .control(reqwest::Method::DELETE, "faults", &json!({}))
+        .await;
+    assert_eq!(status, 200);
+    rig.call("listZones", &[]).await;
+}
+
+#[tokio::test]
+async fn the_guest_follows_the_world() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let host = HostConfig {
+        dir: dir.path().to_owned(),
+        vm: "appliance".to_owned(),
+    };
+    let rig = Rig::new(ClockMode::Explicit(START), Some(host)).await;
+    let (id, vm) = (rig.create().await, rig.vm("appliance").await);
+    let product = std::fs::read_to_string(dir.path().join("sys/class/dmi/id/product_uuid"));
+    assert_eq!(product.expect("a file").trim(), vm);
+    let serial = id.replace('-', "")[..20].to_owned();
+    let link = dir.path().join(format!("dev/disk/by-id/virtio-{serial}"));
+    rig.call("attachVolume", &[("id", &id), ("virtualmachineid", &vm)])
+        .await;
+    rig.advance(349).await;
+    assert!(!link.exists());
+    rig.advance(1).await;
+    assert_eq!(std::fs::metadata(&link).expect("the disk").len(), 5 << 30);
+    for (operation, there) in [
+        (
+            json!({"op": "detachVolume", "volume": id, "side": "guest"}),
+            false,
+        ),
+        (
+            json!({"op": "attachVolume", "volume": id, "vm": "appliance", "side": "guest"}),
+            true,
+        ),
+        (json!({"op": "stopVm", "vm": "appliance"}), false),
+        (json!({"op": "startVm", "vm": vm}), true),
+        (json!({"op": "deleteVolume", "volume": id}), false),
+    ] {
+        let (status, body) = rig
+            .control(reqwest::Method::POST, "operations", &operation)
+            .await;
+        assert_eq!(status, 200, "{operation}: {body}");
+        rig.advance(1_000).await;
+        assert_eq!(link.exists(), there, "{operation}");
+    }
+    let wrong = json!({"op": "startVm", "vm": "nobody"});
+    let (status, body) = rig
+        .control(reqwest::Method::POST, "operations", &wrong)
+        .await;
+    assert_eq!(status, 409);
+    assert!(
+        body["error"]
+            .as_str()
+            .expect("text")
+            .ends_with("there is no nobody")
+    );
+    let (_, world) = rig.control(reqwest::Method::GET, "world", &json!({})).await;
+    assert_eq!(world["vms"].as_array().expect("vms").len(), 3);
+    assert_eq!(world["vms"][2]["guest"][0]["name"], "vda");
+}
