@@ -24,6 +24,10 @@ use params::Params;
 
 pub use sign::signature;
 
+/// The servlet container takes request lines and headers of so many bytes
+/// (`ServerDaemon.java`); a long list of ids has to be posted.
+const QUERY_BYTES_MAX: usize = 8192;
+
 /// A request to `/client/api`.
 #[derive(Debug, Clone, Default)]
 pub struct HttpRequest {
@@ -149,6 +153,9 @@ impl Front {
         }
         if !matches!(request.method.as_str(), "GET" | "POST") {
             return html(date, 405, "Method Not Allowed");
+        }
+        if request.query.len() > QUERY_BYTES_MAX {
+            return html(date, 414, "URI Too Long");
         }
         let params = Params::decode(&request.query, &request.body);
         let name = params.get("command").unwrap_or_default();

@@ -118,7 +118,7 @@ impl VolumeView {
             storage: if on_storage { STORAGE } else { "none" },
             storagetype: on_storage.then_some("shared"),
             path: on_storage.then_some(row.uuid),
-            destroyed: matches!(row.state, VolumeState::Destroy | VolumeState::Expunging),
+            destroyed: row.state == VolumeState::Destroy,
             isextractable: true,
             displayvolume: true,
             quiescevm: false,

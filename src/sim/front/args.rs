@@ -69,17 +69,17 @@ impl Args {
     }
 
     pub(super) fn text(&self, name: &str) -> Option<&str> {
-        match self.0.get(name) {
-            Some(Arg::Text(text)) => Some(text),
-            _ => None,
-        }
+        let Some(Arg::Text(text)) = self.0.get(name) else {
+            return None;
+        };
+        Some(text)
     }
 
     pub(super) fn number(&self, name: &str) -> Option<i64> {
-        match self.0.get(name) {
-            Some(Arg::Number(number)) => Some(*number),
-            _ => None,
-        }
+        let Some(Arg::Number(number)) = self.0.get(name) else {
+            return None;
+        };
+        Some(*number)
     }
 
     pub(super) fn flag(&self, name: &str) -> bool {
@@ -87,17 +87,17 @@ impl Args {
     }
 
     pub(super) fn zone(&self, name: &str) -> Option<ZoneNo> {
-        match self.0.get(name) {
-            Some(Arg::Zone(no)) => Some(*no),
-            _ => None,
-        }
+        let Some(Arg::Zone(no)) = self.0.get(name) else {
+            return None;
+        };
+        Some(*no)
     }
 
     pub(super) fn offering(&self, name: &str) -> Option<OfferingNo> {
-        match self.0.get(name) {
-            Some(Arg::Offering(no)) => Some(*no),
-            _ => None,
-        }
+        let Some(Arg::Offering(no)) = self.0.get(name) else {
+            return None;
+        };
+        Some(*no)
     }
 
     pub(super) fn vm(&self, name: &str) -> Option<VmNo> {
@@ -105,10 +105,10 @@ impl Args {
     }
 
     pub(super) fn vms(&self, name: &str) -> Option<&[VmNo]> {
-        match self.0.get(name) {
-            Some(Arg::Vms(nos)) => Some(nos),
-            _ => None,
-        }
+        let Some(Arg::Vms(nos)) = self.0.get(name) else {
+            return None;
+        };
+        Some(nos)
     }
 
     pub(super) fn volume(&self, name: &str) -> Option<VolumeNo> {
@@ -116,31 +116,31 @@ impl Args {
     }
 
     pub(super) fn volumes(&self, name: &str) -> Option<&[VolumeNo]> {
-        match self.0.get(name) {
-            Some(Arg::Volumes(nos)) => Some(nos),
-            _ => None,
-        }
+        let Some(Arg::Volumes(nos)) = self.0.get(name) else {
+            return None;
+        };
+        Some(nos)
     }
 
     pub(super) fn job(&self, name: &str) -> Option<Uuid> {
-        match self.0.get(name) {
-            Some(Arg::Job(uuid)) => Some(*uuid),
-            _ => None,
-        }
+        let Some(Arg::Job(uuid)) = self.0.get(name) else {
+            return None;
+        };
+        Some(*uuid)
     }
 
     pub(super) fn texts(&self, name: &str) -> &[String] {
-        match self.0.get(name) {
-            Some(Arg::Texts(texts)) => texts,
-            _ => &[],
-        }
+        let Some(Arg::Texts(texts)) = self.0.get(name) else {
+            return &[];
+        };
+        texts
     }
 
     pub(super) fn map(&self, name: &str) -> Option<&[BTreeMap<String, String>]> {
-        match self.0.get(name) {
-            Some(Arg::Map(items)) => Some(items),
-            _ => None,
-        }
+        let Some(Arg::Map(items)) = self.0.get(name) else {
+            return None;
+        };
+        Some(items)
     }
 }
 

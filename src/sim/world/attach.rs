@@ -232,9 +232,10 @@ impl World {
             })?;
         }
         self.set_link(volume, vm, device);
-        let settle = match self.volume(volume).state {
-            VolumeState::Attaching => self.settings.latencies.settle_ms,
-            _ => 0,
+        let settle = if self.volume(volume).state == VolumeState::Attaching {
+            self.settings.latencies.settle_ms
+        } else {
+            0
         };
         Ok(Flow::Wait(Stage::Settling, settle))
     }

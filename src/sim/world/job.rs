@@ -165,8 +165,7 @@ impl World {
     }
 
     /// Restarts the management server: every unfinished job is lost, and transitional states
-    /// are taken back (`AsyncJobManagerImpl.java`, `cleanupFailedVolumesCreatedFromSnapshots`
-    /// and around). With `keep_plugged`, attaches that were under way stay plugged in the
+    /// are taken back (`AsyncJobManagerImpl.java`). With `keep_plugged`, attaches that were under way stay plugged in the
     /// guest, which the database then knows nothing of.
     pub fn restart_management_server(&mut self, keep_plugged: bool) {
         for no in std::mem::take(&mut self.pending) {

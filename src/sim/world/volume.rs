@@ -173,14 +173,13 @@ impl World {
         device: Option<i64>,
     ) -> Result<(), Refusal> {
         let row = self.volume(volume);
-        match row.state {
-            VolumeState::Allocated | VolumeState::Ready
-                if row.attachment.is_none() && !self.vm(vm).removed => {}
-            _ => {
-                return Err(Refusal::invalid(
-                    "the volume must be Allocated or Ready and not attached",
-                ));
-            }
+        let fit = matches!(row.state, VolumeState::Allocated | VolumeState::Ready)
+            && row.attachment.is_none()
+            && !self.vm(vm).removed;
+        if !fit {
+            return Err(Refusal::invalid(
+                "the volume must be Allocated or Ready and not attached",
+            ));
         }
         let device = self.choose_device(vm, device)?;
         if self.vm(vm).guest.is_some() {

@@ -202,8 +202,6 @@ fn fault(which: usize, command: &str, flag: bool) -> Fault {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
-
     #[test]
     fn the_world_holds_together(acts in acts()) {
         let mut rig = Rig::new();

@@ -308,3 +308,23 @@ fn apis_and_capabilities_tell_what_there_is() {
     let capability = rig.call("listCapabilities", &[]);
     assert_eq!(capability["capability"]["customdiskofferingmaxsize"], 1024);
 }
+
+#[test]
+fn long_lists_have_to_be_posted() {
+    let mut rig = Rig::new();
+    let ids = vec![rig.create("v", 1); 300].join(",");
+    assert_eq!(rig.send("listVolumes", &[("ids", &ids)]).status, 414);
+    let params = [
+        ("command", "listVolumes"),
+        ("response", "json"),
+        ("apikey", ADMIN_API_KEY),
+        ("ids", &ids),
+    ];
+    let posted = HttpRequest {
+        method: "POST".to_owned(),
+        query: String::new(),
+        body: signed(&params, ADMIN_SECRET_KEY),
+    };
+    let answer = rig.front.handle(&posted, START);
+    assert_eq!(only_key(&answer.body, "listvolumesresponse")["count"], 1);
+}
