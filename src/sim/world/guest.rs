@@ -208,7 +208,7 @@ impl World {
     /// Plugs a volume in behind the controller's back: the database does not learn of it.
     ///
     /// # Errors
-    /// As [`World::plug`]; also for a volume that is not on storage.
+    /// If the VM does not run, the image is open in a guest, or the volume is not on storage.
     pub fn plug_secretly(&mut self, vm: VmNo, volume: VolumeNo) -> Result<(), Refusal> {
         let on_storage = match self.volume(volume).state {
             VolumeState::Ready
