@@ -54,9 +54,9 @@ impl Rows<'_> {
             }
             (Content::Unchanged | Content::Documents(_), _) => {
                 let problems = self.waiting(path);
-                let state = if self.verdict.conflicts.contains_key(path) {
+                let state = if self.verdict.conflicts.of(path).is_some() {
                     FileState::Conflict
-                } else if self.verdict.renames.contains_key(path) {
+                } else if self.verdict.renames.of(path).is_some() {
                     FileState::RenameSuspected
                 } else {
                     FileState::Accepted
@@ -77,7 +77,7 @@ impl Rows<'_> {
         let Verdict {
             conflicts, renames, ..
         } = self.verdict;
-        [conflicts.get(path), renames.get(path)]
+        [conflicts.of(path), renames.of(path)]
             .into_iter()
             .flatten()
             .flatten()

@@ -663,6 +663,29 @@ fn adopting_the_volume_of_a_spec_that_went_is_a_rename() {
     }
 }
 
+#[test]
+fn what_is_said_about_a_thousand_files_is_bounded() {
+    let mut world = World::with(&[("k.yaml", &yaml("k=4"))]);
+    for n in 0..300 {
+        world.write(&format!("{n:03}.yaml"), &yaml("x=1"));
+    }
+    world.look();
+    assert_eq!(world.specs(), "k:k.yaml");
+    let problems = world.problems("007.yaml");
+    let others = "/specs/000.yaml, /specs/001.yaml, /specs/002.yaml and 296 more,";
+    assert!(problems.contains(others), "{problems}");
+
+    let fleet = |prefix: &str| {
+        let names = (0..60).map(|n| format!("{prefix}{n}=1"));
+        yaml(&names.collect::<Vec<_>>().join(" "))
+    };
+    let mut world = World::with(&[("a.yaml", &fleet("old"))]);
+    world.write("a.yaml", &fleet("new"));
+    world.look();
+    assert_eq!(world.files[&path("a.yaml")].problems.len(), 20);
+    assert!(!world.specs().contains("new") && !world.specs().contains(":-"));
+}
+
 /// A file of any of four names; every file may use each, so that conflicts and moves
 /// happen. Renames as well, unless each name has a size of its own.
 fn entry(own_sizes: bool) -> impl Strategy<Value = Option<Entry>> {

@@ -12,13 +12,37 @@ pub(super) struct Verdict<'a> {
     /// Files of which nothing is accepted: what they said before stays in force.
     pub(super) blocked: BTreeSet<&'a str>,
     /// What is said about conflicts, by file.
-    pub(super) conflicts: BTreeMap<&'a str, BTreeSet<String>>,
+    pub(super) conflicts: Problems<'a>,
     /// What is said about renames, by file.
-    pub(super) renames: BTreeMap<&'a str, BTreeSet<String>>,
+    pub(super) renames: Problems<'a>,
     /// Declared names that no file writes or keeps in force.
     pub(super) absent: BTreeSet<&'a VolumeName>,
     /// Names that may have been renamed, hence are not abandoned.
     pub(super) held: BTreeSet<&'a VolumeName>,
+}
+
+/// What is said about files, at most [`PROBLEMS_MAX`] of each.
+#[derive(Default)]
+pub(super) struct Problems<'a>(BTreeMap<&'a str, BTreeSet<String>>);
+
+/// Enough to see what is going on. A thousand copies of one file, or a thousand equal volumes
+/// renamed, would otherwise say something about each pair.
+const PROBLEMS_MAX: usize = 20;
+
+/// Most paths named in one problem.
+const PATHS_MAX: usize = 3;
+
+impl<'a> Problems<'a> {
+    fn add(&mut self, path: &'a str, problem: impl FnOnce() -> String) {
+        let problems = self.0.entry(path).or_default();
+        if problems.len() < PROBLEMS_MAX {
+            problems.insert(problem());
+        }
+    }
+
+    pub(super) fn of(&self, path: &str) -> Option<&BTreeSet<String>> {
+        self.0.get(path)
+    }
 }
 
 impl<'a> Verdict<'a> {
@@ -54,41 +78,28 @@ impl<'a> Verdict<'a> {
         known: Known<'a>,
         claimants: &BTreeMap<&'a VolumeName, BTreeSet<&'a str>>,
     ) {
-        self.conflicts.clear();
+        self.conflicts = Problems::default();
         for (&name, paths) in claimants {
             let owner = owner(known, name);
-            for &path in paths {
-                let others = list(paths.iter().filter(|other| **other != path));
-                let problem = match owner {
-                    _ if others.is_empty() => continue,
-                    Some(owner) if owner == path => format!(
-                        "{name} is also written in {others}; this file had it first, so this \
-                         file counts"
-                    ),
-                    Some(owner) if paths.contains(owner) => format!(
-                        "{name} belongs to {owner}, which had it first; nothing of this file is \
-                         accepted until only one of them has it"
-                    ),
-                    Some(_) | None => format!(
-                        "{name} is also written in {others}, and none had it first; nothing of \
-                         these files is accepted until only one of them has it"
-                    ),
-                };
-                self.conflicts.entry(path).or_default().insert(problem);
+            let rivals = (paths.len() > 1).then_some(paths);
+            for &path in rivals.into_iter().flatten() {
                 if owner != Some(path) {
                     self.blocked.insert(path);
                 }
+                self.conflicts
+                    .add(path, || conflict(name, path, owner, paths));
             }
             // Said of the owner too, so that it is judged again when the others change.
             if let Some(owner) = owner.filter(|owner| !paths.contains(owner))
                 && paths.is_subset(&self.blocked)
             {
-                let paths = list(paths);
-                let problem = format!(
-                    "{name} was here and is now in {paths}, of which nothing is accepted yet; it \
-                     stays as it was"
-                );
-                self.conflicts.entry(owner).or_default().insert(problem);
+                self.conflicts.add(owner, || {
+                    format!(
+                        "{name} was here and is now in {}, of which nothing is accepted yet; it \
+                         stays as it was",
+                        list(paths, owner)
+                    )
+                });
             }
         }
     }
@@ -133,19 +144,43 @@ impl<'a> Verdict<'a> {
     ) {
         self.blocked.insert(path);
         self.held.insert(old);
-        let problem = format!(
-            "{new} looks like {old} under a new name: neither is {new} accepted nor {old} \
-             abandoned. Bring {old} back, or take {new} out until {old} is abandoned"
-        );
         for path in [Some(path), owner(known, old)].into_iter().flatten() {
-            let problems = self.renames.entry(path).or_default();
-            problems.insert(problem.clone());
+            self.renames.add(path, || {
+                format!(
+                    "{new} looks like {old} under a new name: neither is {new} accepted nor {old} \
+                     abandoned. Bring {old} back, or take {new} out until {old} is abandoned"
+                )
+            });
         }
     }
 }
 
-fn list<'a>(paths: impl IntoIterator<Item = &'a &'a str>) -> String {
-    paths.into_iter().copied().collect::<Vec<_>>().join(", ")
+fn conflict(name: &VolumeName, path: &str, owner: Option<&str>, paths: &BTreeSet<&str>) -> String {
+    let others = list(paths, path);
+    match owner {
+        Some(owner) if owner == path => format!(
+            "{name} is also written in {others}; this file had it first, so this file counts"
+        ),
+        Some(owner) if paths.contains(owner) => format!(
+            "{name} belongs to {owner}, which had it first; nothing of this file is accepted \
+             until only one of them has it"
+        ),
+        Some(_) | None => format!(
+            "{name} is also written in {others}, and none had it first; nothing of these files \
+             is accepted until only one of them has it"
+        ),
+    }
+}
+
+/// The first few of `paths`, without `this`.
+fn list(paths: &BTreeSet<&str>, this: &str) -> String {
+    let others = paths.iter().copied().filter(|path| *path != this);
+    let shown: Vec<&str> = others.take(PATHS_MAX).collect();
+    let all = paths.len() - usize::from(paths.contains(this));
+    match all - shown.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
 /// Whether the new spec adopts what the old one adopted, or is bound to.
