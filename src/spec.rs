@@ -13,6 +13,7 @@
 mod explain;
 mod problem;
 mod render;
+mod schema;
 mod tree;
 mod values;
 mod wire;
@@ -62,26 +63,16 @@ pub fn parse(file: &str, text: &[u8]) -> Result<Vec<Parsed>, Problems> {
     let mut findings = Findings::default();
     let (text, unreadable) = readable(text);
     let source = Source::new(file, text);
-    if let Some((at, message, suggestion)) = unreadable {
-        findings.push(Finding {
-            place: source.place(at),
-            message,
-            suggestion: Some(suggestion.to_owned()),
-            ..Finding::default()
-        });
+    if let Some((at, finding)) = unreadable {
+        findings.push(finding.at(source.place(at), String::new()));
     }
     let mut parsed = Vec::new();
-    if findings.len() == 0 {
+    if findings.is_empty() {
         let nodes = tree::read(&source, &mut findings);
-        if nodes.is_empty() && findings.len() == 0 {
-            findings.push(Finding {
-                place: source.place(0),
-                message: "the file has no document".to_owned(),
-                suggestion: Some(
-                    "delete the file if its volumes are no longer declared".to_owned(),
-                ),
-                ..Finding::default()
-            });
+        if nodes.is_empty() && findings.is_empty() {
+            let finding = Finding::new("the file has no document")
+                .suggesting("delete the file if its volumes are no longer declared");
+            findings.push(finding.at(source.place(0), String::new()));
         }
         refuse_duplicate_names(&nodes, &mut findings);
         for node in &nodes {
@@ -108,15 +99,15 @@ pub fn from_manifest(manifest: &Value) -> Result<VolumeDocument, Problems> {
     let mut findings = Findings::default();
     let node = Node::from_json(manifest);
     let json = node.json(&source, &mut findings);
-    explain(&node, &json, &refused, &source, &mut findings);
+    refuse(&node, &json, &refused, &source, &mut findings);
     Err(findings
         .into_problems(&source)
-        .expect("explain finds something"))
+        .expect("a refusal leaves a finding"))
 }
 
 /// The JSON Schema (2020-12) of a spec document, for editors and for other programs.
 pub fn schema() -> Value {
-    explain::schema()
+    schema::generate()
 }
 
 /// Whether a file of this name in a spec directory is a spec: `*.yaml` or `*.yml`, and neither
@@ -128,35 +119,24 @@ pub fn is_spec_name(name: &str) -> bool {
     stem.is_some_and(|stem| !stem.is_empty() && !stem.starts_with('.'))
 }
 
-/// The part of `bytes` that is text, and what is wrong if that is not all of it: at which byte,
-/// and what to do.
-fn readable(bytes: &[u8]) -> (&str, Option<(usize, String, &'static str)>) {
+/// The part of `bytes` that is text, and what is wrong at which byte if that is not all of it.
+fn readable(bytes: &[u8]) -> (&str, Option<(usize, Finding)>) {
     if bytes.len() > FILE_BYTES_MAX {
         let message = format!("the file has more than {FILE_BYTES_MAX} bytes");
-        return ("", Some((0, message, "split it")));
+        return ("", Some((0, Finding::new(message).suggesting("split it"))));
     }
-    match std::str::from_utf8(bytes) {
-        Ok(text) => match text.find('\0') {
-            Some(at) => {
-                let message = "this is not text: it contains a NUL byte".to_owned();
-                (text, Some((at, message, "restore the file")))
-            }
-            None => (text, None),
-        },
-        Err(error) => {
-            let end = error.valid_up_to();
-            let text = bytes.get(..end).unwrap_or_default();
-            let byte = bytes.get(end).copied().unwrap_or_default();
-            (
-                std::str::from_utf8(text).unwrap_or_default(),
-                Some((
-                    end,
-                    format!("this is not UTF-8: byte 0x{byte:02x}"),
-                    "save the file as UTF-8",
-                )),
-            )
-        }
+    let chunk = bytes.utf8_chunks().next();
+    let text = chunk.as_ref().map_or("", |chunk| chunk.valid());
+    if let Some(byte) = bytes.get(text.len()) {
+        let finding = Finding::new(format!("this is not UTF-8: byte 0x{byte:02x}"));
+        let finding = finding.suggesting("save the file as UTF-8");
+        return (text, Some((text.len(), finding)));
     }
+    let nul = text.find('\0').map(|at| {
+        let finding = Finding::new("this is not text: it contains a NUL byte");
+        (at, finding.suggesting("restore the file"))
+    });
+    (text, nul)
 }
 
 /// Reads one document.
@@ -178,14 +158,14 @@ fn document(node: &Node, source: &Source<'_>, findings: &mut Findings) -> Option
             })
         }
         Err(refused) => {
-            explain(node, &manifest, &refused, source, findings);
+            refuse(node, &manifest, &refused, source, findings);
             None
         }
     }
 }
 
 /// Adds at least one finding for a document that was refused.
-fn explain(
+fn refuse(
     node: &Node,
     json: &Value,
     refused: &wire::Refused,
@@ -195,11 +175,8 @@ fn explain(
     let before = findings.len();
     explain::explain(node, json, source, findings);
     if findings.len() == before {
-        findings.push(Finding {
-            place: node.place_of(&[], At::Key),
-            message: refused.to_string(),
-            ..Finding::default()
-        });
+        let place = node.place_of(&[], At::Key);
+        findings.push(Finding::new(refused.to_string()).at(place, String::new()));
     }
 }
 
@@ -216,13 +193,12 @@ fn refuse_duplicate_names(nodes: &[Node], findings: &mut Findings) {
             None => {
                 first.insert(name, place);
             }
-            Some(first) => findings.push(Finding {
-                place,
-                path: tree::written(&NAME),
-                message: format!("the name {name:?} is already used in line {}", first.line),
-                suggestion: Some("give every volume a name of its own".to_owned()),
-                ..Finding::default()
-            }),
+            Some(first) => {
+                let message = format!("the name {name:?} is already used in line {}", first.line);
+                let finding = Finding::new(message);
+                let finding = finding.suggesting("give every volume a name of its own");
+                findings.push(finding.at(place, tree::written(&NAME)));
+            }
         }
     }
 }

@@ -363,6 +363,11 @@ spec: { size: 1GiB, zone: zone-1, diskOffering: Custom }
     }
 
     #[test]
+    fn the_arguments_are_well_formed() {
+        <Args as clap::Args>::augment_args(clap::Command::new("validate")).debug_assert();
+    }
+
+    #[test]
     fn nothing_to_check_is_said() {
         let dir = dir(&[]);
         let ran = run_in(dir.path(), &[""], "", Output::Text);

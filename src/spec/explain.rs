@@ -6,80 +6,16 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::LazyLock;
 
 use jsonschema::error::ValidationErrorKind;
-use schemars::generate::SchemaSettings;
-use schemars::transform::RecursiveTransform;
 use serde_json::Value;
 
 use super::problem::{Finding, Findings, Source};
+use super::schema::{allowed, errors, expected, home_of, known_keys, nearest, one_of, schema_at};
 use super::tree::{At, Kind, Node, written};
 use super::values::{CloudName, DrainTimeout, LabelKey, LabelValue, ReservedDeviceId, VmRef};
-use super::wire;
 use crate::model::size::InvalidSize;
 use crate::model::{ByteSize, ExportName, VolumeId, VolumeName};
-
-/// The schema of a volume, ready for use. Compiling it takes milliseconds, so it is done once.
-struct Schema {
-    json: Value,
-    validator: jsonschema::Validator,
-    blocks: Vec<Block>,
-}
-
-/// A block of the format, and the keys it may have.
-struct Block {
-    path: Vec<String>,
-    keys: Vec<String>,
-}
-
-static VOLUME: LazyLock<Schema> = LazyLock::new(|| {
-    let json = schema();
-    let validator = jsonschema::draft202012::new(&json).expect("the generated schema is a schema");
-    let mut blocks = Vec::new();
-    collect_blocks(&json, &mut Vec::new(), &mut blocks);
-    Schema {
-        json,
-        validator,
-        blocks,
-    }
-});
-
-/// The JSON Schema of a volume document.
-pub(super) fn schema() -> Value {
-    let settings = SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true);
-    settings
-        .with_transform(RecursiveTransform(tidy))
-        .into_generator()
-        .into_root_schema_for::<wire::Document>()
-        .to_value()
-}
-
-/// Undoes line breaks that only come from the source code, and defaults that no document could
-/// write.
-fn tidy(schema: &mut schemars::Schema) {
-    if let Some(Value::String(text)) = schema.get_mut("description") {
-        *text = text.replace('\n', " ");
-    }
-    if schema.get("default") == Some(&Value::Null) {
-        schema.remove("default");
-    }
-}
-
-fn collect_blocks(schema: &Value, path: &mut Vec<String>, blocks: &mut Vec<Block>) {
-    let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
-        return;
-    };
-    blocks.push(Block {
-        path: path.clone(),
-        keys: properties.keys().cloned().collect(),
-    });
-    for (key, schema) in properties {
-        path.push(key.clone());
-        collect_blocks(schema, path, blocks);
-        path.pop();
-    }
-}
 
 /// A refused document, and where its mistakes go.
 struct Explainer<'a> {
@@ -98,7 +34,7 @@ pub(super) fn explain(root: &Node, json: &Value, source: &Source<'_>, findings: 
     if explainer.is_another_kind() {
         return;
     }
-    for error in VOLUME.validator.iter_errors(json) {
+    for error in errors(json) {
         if explainer.findings.is_full() {
             return;
         }
@@ -117,11 +53,8 @@ fn unescaped(name: &str) -> String {
 
 impl Explainer<'_> {
     fn push(&mut self, path: &[&str], at: At, finding: Finding) {
-        self.findings.push(Finding {
-            place: self.root.place_of(path, at),
-            path: written(path),
-            ..finding
-        });
+        let place = self.root.place_of(path, at);
+        self.findings.push(finding.at(place, written(path)));
     }
 
     /// A document of another kind has one mistake, not one for each of its keys.
@@ -133,18 +66,14 @@ impl Explainer<'_> {
         if known.contains(&kind.as_str()) || nearest(kind, &known).is_some() {
             return false;
         }
-        let finding = Finding {
-            message: format!("unknown kind {kind:?}"),
-            expected: Some(one_of(&known)),
-            ..Finding::default()
-        };
+        let finding = Finding::new(format!("unknown kind {kind:?}")).expecting(one_of(&known));
         self.push(&["kind"], At::Value, finding);
         true
     }
 
     /// Translates one error of the schema.
     fn form(&mut self, path: &[&str], error: &jsonschema::ValidationError<'_>) {
-        let expected = || Some(expected(schema_at(path)));
+        let expected = || expected(schema_at(path));
         let finding = match error.kind() {
             // Each text is read by itself, which says more than these can.
             ValidationErrorKind::Pattern { .. }
@@ -163,44 +92,27 @@ impl Explainer<'_> {
             ValidationErrorKind::Type { .. } => return self.wrong_type(path),
             ValidationErrorKind::Enum { .. } => return self.unknown_value(path),
             ValidationErrorKind::FalseSchema => {
-                let finding = Finding {
-                    message: "this is for creating a volume, not for adopting one".to_owned(),
-                    suggestion: Some("remove it, or remove existing".to_owned()),
-                    ..Finding::default()
-                };
+                let finding = Finding::new("this is for creating a volume, not for adopting one")
+                    .suggesting("remove it, or remove existing");
                 return self.push(path, At::Key, finding);
             }
-            ValidationErrorKind::Not { .. } => Finding {
-                message: ReservedDeviceId.to_string(),
-                expected: expected(),
-                ..Finding::default()
-            },
-            ValidationErrorKind::Minimum { .. } | ValidationErrorKind::Maximum { .. } => Finding {
-                message: format!("{} is out of range", error.instance()),
-                expected: expected(),
-                ..Finding::default()
-            },
-            ValidationErrorKind::MinProperties { .. } => Finding {
-                message: "found neither id nor name".to_owned(),
-                expected: Some("exactly one of them".to_owned()),
-                ..Finding::default()
-            },
-            ValidationErrorKind::MaxProperties { .. } if path.last() == Some(&"existing") => {
-                Finding {
-                    message: "found more than one key".to_owned(),
-                    expected: Some("either id or name".to_owned()),
-                    ..Finding::default()
-                }
+            ValidationErrorKind::Not { .. } => {
+                Finding::new(ReservedDeviceId.to_string()).expecting(expected())
             }
-            ValidationErrorKind::MaxProperties { limit } => Finding {
-                message: format!("found more than {limit} keys"),
-                ..Finding::default()
-            },
-            other => Finding {
-                message: format!("does not fit the schema ({})", other.keyword()),
-                expected: expected(),
-                ..Finding::default()
-            },
+            ValidationErrorKind::Minimum { .. } | ValidationErrorKind::Maximum { .. } => {
+                Finding::new(format!("{} is out of range", error.instance())).expecting(expected())
+            }
+            ValidationErrorKind::MinProperties { .. } => {
+                Finding::new("found neither id nor name").expecting("exactly one of them")
+            }
+            ValidationErrorKind::MaxProperties { .. } if path.last() == Some(&"existing") => {
+                Finding::new("found more than one key").expecting("either id or name")
+            }
+            ValidationErrorKind::MaxProperties { limit } => {
+                Finding::new(format!("found more than {limit} keys"))
+            }
+            other => Finding::new(format!("does not fit the schema ({})", other.keyword()))
+                .expecting(expected()),
         };
         self.push(path, At::Value, finding);
     }
@@ -210,24 +122,16 @@ impl Explainer<'_> {
             return;
         }
         let path: Vec<_> = block.iter().copied().chain([key]).collect();
-        if path == ["status"] {
-            let finding = Finding {
-                message: "this block is written by the daemon".to_owned(),
-                suggestion: Some("remove it".to_owned()),
-                ..Finding::default()
-            };
-            return self.push(&path, At::Key, finding);
-        }
         let known = known_keys(block);
-        let suggestion = match nearest(key, &known) {
-            Some(near) => Some(format!("did you mean {near:?}?")),
-            None => home_of(key).map(|home| format!("it belongs in {home}")),
-        };
-        let finding = Finding {
-            message: "unknown key".to_owned(),
-            expected: suggestion.is_none().then(|| one_of(&known)),
-            suggestion,
-            ..Finding::default()
+        let finding = Finding::new("unknown key");
+        let finding = if path == ["status"] {
+            Finding::new("this block is written by the daemon").suggesting("remove it")
+        } else if let Some(near) = nearest(key, &known) {
+            finding.suggesting(format!("did you mean {near:?}?"))
+        } else if let Some(home) = home_of(key) {
+            finding.suggesting(format!("it belongs in {home}"))
+        } else {
+            finding.expecting(one_of(&known))
         };
         self.push(&path, At::Key, finding);
     }
@@ -235,35 +139,20 @@ impl Explainer<'_> {
     fn missing(&mut self, block: &[&str], key: &str) {
         const TO_CREATE: [&str; 3] = ["size", "zone", "diskOffering"];
         let path: Vec<_> = block.iter().copied().chain([key]).collect();
-        if let ["spec", key] = path.as_slice() {
-            let given = |key| self.root.get(&["spec", key]).is_some();
-            if !TO_CREATE.into_iter().any(given) {
-                // Said once, not once for each of them.
-                if *key == TO_CREATE[0] {
-                    self.no_origin();
-                }
-                return;
-            }
+        let finding = Finding::new("missing").expecting(expected(schema_at(&path)));
+        if block != ["spec"] {
+            return self.push(&path, At::Key, finding);
         }
-        let is_origin = block == ["spec"];
-        let finding = Finding {
-            message: "missing".to_owned(),
-            expected: Some(expected(schema_at(&path))),
-            suggestion: is_origin.then(|| "it is needed to create a volume".to_owned()),
-            ..Finding::default()
-        };
-        self.push(&path, At::Key, finding);
-    }
-
-    fn no_origin(&mut self) {
-        let finding = Finding {
-            message: "does not say which volume".to_owned(),
-            expected: Some(
-                "existing to adopt one, or size, zone and diskOffering to create one".to_owned(),
-            ),
-            ..Finding::default()
-        };
-        self.push(&["spec"], At::Key, finding);
+        let given = |key| self.root.get(&["spec", key]).is_some();
+        if TO_CREATE.into_iter().any(given) {
+            let finding = finding.suggesting("it is needed to create a volume");
+            self.push(&path, At::Key, finding);
+        } else if key == TO_CREATE[0] {
+            // Said once, not once for each of them.
+            let finding = Finding::new("does not say which volume")
+                .expecting("existing to adopt one, or size, zone and diskOffering to create one");
+            self.push(block, At::Key, finding);
+        }
     }
 
     fn wrong_type(&mut self, path: &[&str]) {
@@ -311,12 +200,9 @@ impl Explainer<'_> {
             Kind::List => "found a list".to_owned(),
             Kind::Block(_) => "found a block".to_owned(),
         };
-        let finding = Finding {
-            message,
-            expected: Some(expected(schema)),
-            suggestion,
-            ..Finding::default()
-        };
+        let finding = Finding::new(message)
+            .expecting(expected(schema))
+            .perhaps_suggesting(suggestion);
         self.push(path, At::Value, finding);
     }
 
@@ -338,12 +224,10 @@ impl Explainer<'_> {
             return;
         };
         let known = allowed(schema_at(path));
-        let finding = Finding {
-            message: format!("unknown value {text:?}"),
-            expected: Some(one_of(&known)),
-            suggestion: nearest(text, &known).map(|near| format!("did you mean {near:?}?")),
-            ..Finding::default()
-        };
+        let near = nearest(text, &known);
+        let finding = Finding::new(format!("unknown value {text:?}"))
+            .expecting(one_of(&known))
+            .perhaps_suggesting(near.map(|near| format!("did you mean {near:?}?")));
         self.push(path, At::Value, finding);
     }
 
@@ -381,9 +265,9 @@ impl Explainer<'_> {
 /// What is wrong with `text` as the value at `path`.
 fn check_at(path: &[&str], text: &str) -> Option<Finding> {
     match path {
-        ["metadata", "name"] => check::<VolumeName>(text).map(|finding| Finding {
-            suggestion: near_name(text).map(|name| format!("did you mean {name:?}?")),
-            ..finding
+        ["metadata", "name"] => check::<VolumeName>(text).map(|finding| {
+            let near = near_name(text);
+            finding.perhaps_suggesting(near.map(|name| format!("did you mean {name:?}?")))
         }),
         ["metadata", "labels", _] => check::<LabelValue>(text),
         ["spec", "volumeName" | "zone" | "diskOffering"] => check::<CloudName>(text),
@@ -394,34 +278,27 @@ fn check_at(path: &[&str], text: &str) -> Option<Finding> {
         ["spec", "export", "name"] => check::<ExportName>(text),
         ["spec", "export", "drainTimeout"] => check::<DrainTimeout>(text).map(|finding| {
             let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-            Finding {
-                suggestion: is_number.then(|| format!("write {text}s or {text}m")),
-                ..finding
-            }
+            finding.perhaps_suggesting(is_number.then(|| format!("write {text}s or {text}m")))
         }),
         _ => None,
     }
 }
 
 fn check<T: FromStr<Err: fmt::Display>>(text: &str) -> Option<Finding> {
-    text.parse::<T>().err().map(|error| Finding {
-        message: error.to_string(),
-        ..Finding::default()
-    })
+    let error = text.parse::<T>().err()?;
+    Some(Finding::new(error.to_string()))
 }
 
 fn check_size(text: &str) -> Option<Finding> {
     match text.parse::<ByteSize>() {
         Ok(_) => None,
-        Err(InvalidSize::Unit { text, hint }) => Some(Finding {
-            message: format!("{text:?} has no binary unit"),
-            suggestion: Some(format!("write {hint}")),
-            ..Finding::default()
-        }),
-        Err(error @ (InvalidSize::Number(_) | InvalidSize::TooLarge(_))) => Some(Finding {
-            message: error.to_string(),
-            ..Finding::default()
-        }),
+        Err(InvalidSize::Unit { text, hint }) => Some(
+            Finding::new(format!("{text:?} has no binary unit"))
+                .suggesting(format!("write {hint}")),
+        ),
+        Err(error @ (InvalidSize::Number(_) | InvalidSize::TooLarge(_))) => {
+            Some(Finding::new(error.to_string()))
+        }
     }
 }
 
@@ -453,102 +330,4 @@ fn boolean(text: &str) -> Option<bool> {
         "no" | "n" | "off" | "false" => Some(false),
         _ => None,
     }
-}
-
-/// The schema of the value at `path`; null if the schema has no such key.
-fn schema_at(path: &[&str]) -> &'static Value {
-    path.iter().fold(&VOLUME.json, |schema, name| {
-        let property = schema.get("properties").and_then(|keys| keys.get(name));
-        property
-            .or_else(|| schema.get("additionalProperties"))
-            .unwrap_or(&Value::Null)
-    })
-}
-
-fn known_keys(block: &[&str]) -> Vec<&'static str> {
-    let found = VOLUME.blocks.iter().find(|known| known.path == block);
-    found.map_or_else(Vec::new, |known| {
-        known.keys.iter().map(String::as_str).collect()
-    })
-}
-
-/// The block in which `key` is known, if it is the only one.
-fn home_of(key: &str) -> Option<String> {
-    let mut homes = VOLUME
-        .blocks
-        .iter()
-        .filter(|block| block.keys.iter().any(|known| known == key));
-    match (homes.next(), homes.next()) {
-        (Some(home), None) if home.path.is_empty() => Some("the top level".to_owned()),
-        (Some(home), None) => Some(written(&home.path)),
-        (_, Some(_)) | (None, None) => None,
-    }
-}
-
-/// The texts that a schema lists as allowed.
-fn allowed(schema: &'static Value) -> Vec<&'static str> {
-    let listed = schema.get("enum").and_then(Value::as_array);
-    listed.map_or_else(Vec::new, |values| {
-        values.iter().filter_map(Value::as_str).collect()
-    })
-}
-
-/// What a schema asks for, in words.
-fn expected(schema: &'static Value) -> String {
-    let allowed = allowed(schema);
-    if !allowed.is_empty() {
-        return one_of(&allowed);
-    }
-    let text = |key| schema.get(key).and_then(Value::as_str);
-    match text("type") {
-        Some("boolean") => "true or false".to_owned(),
-        Some("integer") => {
-            let number = |key| schema.get(key).map(Value::to_string).unwrap_or_default();
-            let range = format!(
-                "a number from {} to {}",
-                number("minimum"),
-                number("maximum")
-            );
-            match schema.pointer("/not/const") {
-                Some(not) => format!("{range}, but not {not}"),
-                None => range,
-            }
-        }
-        Some("object") => match schema.get("properties").and_then(Value::as_object) {
-            Some(keys) => {
-                let keys: Vec<_> = keys.keys().map(String::as_str).collect();
-                format!("a block with the keys {}", keys.join(", "))
-            }
-            None => "a block of keys and texts".to_owned(),
-        },
-        _ => match schema.pointer("/examples/0").and_then(Value::as_str) {
-            Some(example) => format!("text like {example}"),
-            None => "text".to_owned(),
-        },
-    }
-}
-
-fn one_of(words: &[&str]) -> String {
-    match words {
-        [] => "nothing".to_owned(),
-        [only] => (*only).to_owned(),
-        [firsts @ .., last] => format!("{} or {last}", firsts.join(", ")),
-    }
-}
-
-/// The known word that `word` was probably meant to be.
-fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
-    /// Nothing in the format is half as long, and distances take time.
-    const LEN_MAX: usize = 40;
-    if word.len() > LEN_MAX {
-        return None;
-    }
-    let plain = |text: &str| text.replace(['-', '_'], "").to_lowercase();
-    let word = plain(word);
-    known
-        .iter()
-        .map(|known| (strsim::damerau_levenshtein(&word, &plain(known)), *known))
-        .filter(|(distance, known)| *distance <= (known.len() / 3).max(1))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, known)| known)
 }

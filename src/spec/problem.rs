@@ -112,6 +112,39 @@ pub(super) struct Finding {
     pub suggestion: Option<String>,
 }
 
+impl Finding {
+    /// A finding that is nowhere yet.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            ..Self::default()
+        }
+    }
+
+    pub fn at(self, place: Place, path: String) -> Self {
+        Self {
+            place,
+            path,
+            ..self
+        }
+    }
+
+    pub fn expecting(self, expected: impl Into<String>) -> Self {
+        Self {
+            expected: Some(expected.into()),
+            ..self
+        }
+    }
+
+    pub fn suggesting(self, suggestion: impl Into<String>) -> Self {
+        self.perhaps_suggesting(Some(suggestion.into()))
+    }
+
+    pub fn perhaps_suggesting(self, suggestion: Option<String>) -> Self {
+        Self { suggestion, ..self }
+    }
+}
+
 /// Collects findings, and stops doing so at [`Problems::MAX`].
 #[derive(Debug, Default)]
 pub(super) struct Findings(Vec<Finding>);
@@ -125,6 +158,10 @@ impl Findings {
 
     pub fn is_full(&self) -> bool {
         self.0.len() >= Problems::MAX
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub fn len(&self) -> usize {

@@ -9,6 +9,8 @@ use super::problem::{Problem, Problems};
 /// Longest line shown. A longer one was not written by hand.
 const LINE_BYTES_MAX: usize = 1000;
 
+const BOM: char = '\u{feff}';
+
 /// Writes out `problems` of the file whose content is `text`, with an excerpt for each.
 pub fn render(problems: &Problems, text: &[u8], color: bool) -> String {
     let renderer = if color {
@@ -65,7 +67,12 @@ fn excerpt<'a>(problem: &Problem, text: &'a str) -> Option<(&'a str, Range<usize
         return None;
     }
     let before = text.get(..problem.span.start)?;
-    let start = before.rfind(['\n', '\r']).map_or(0, |at| at + 1);
+    let first = if text.starts_with(BOM) {
+        BOM.len_utf8()
+    } else {
+        0
+    };
+    let start = before.rfind(['\n', '\r']).map_or(first, |at| at + 1);
     let rest = text.get(start..)?;
     let line = rest.split(['\n', '\r']).next()?;
     let end = problem.span.end.saturating_sub(start).min(line.len());
@@ -73,13 +80,13 @@ fn excerpt<'a>(problem: &Problem, text: &'a str) -> Option<(&'a str, Range<usize
 }
 
 /// The text without what is not UTF-8, and without the control characters U+0080 to U+009F, which
-/// steer terminals and which the renderer lets through. Positions in it stay what they are.
+/// steer terminals and which the renderer lets through. Bytes and columns stay what they are.
 fn printable(text: &[u8]) -> String {
     let mut printable = String::new();
     for chunk in text.utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {
-                '\u{80}'..='\u{9f}' => printable.push_str("??"),
+                '\u{80}'..='\u{9f}' => printable.push('·'),
                 _ => printable.push(c),
             }
         }

@@ -77,12 +77,9 @@ pub(super) fn read(source: &Source<'_>, findings: &mut Findings) -> Vec<Node> {
         match document {
             // The parser's own limit does not count when it reads one document after the other.
             Ok(document) if nodes.len() == DOCUMENTS_MAX => {
-                findings.push(Finding {
-                    place: Node::new(document).head(),
-                    message: format!("the file has more than {DOCUMENTS_MAX} documents"),
-                    suggestion: Some("split it".to_owned()),
-                    ..Finding::default()
-                });
+                let message = format!("the file has more than {DOCUMENTS_MAX} documents");
+                let finding = Finding::new(message).suggesting("split it");
+                findings.push(finding.at(Node::new(document).head(), String::new()));
                 break;
             }
             Ok(document) => nodes.push(Node::new(document)),
@@ -98,42 +95,28 @@ pub(super) fn read(source: &Source<'_>, findings: &mut Findings) -> Vec<Node> {
 /// Says in our words what the parser refused.
 fn refusal(error: &serde_yaml::Error) -> Finding {
     use serde_yaml::Error;
-    let place = error.location().map(place).unwrap_or_default();
-    let found = |message: String, suggestion: Option<&str>| Finding {
-        place,
-        message,
-        suggestion: suggestion.map(str::to_owned),
-        ..Finding::default()
-    };
-    match error.without_snippet() {
-        Error::Budget { breach, .. } => match breach {
-            BudgetBreach::Anchors { .. } | BudgetBreach::Aliases { .. } => anchor(place),
-            BudgetBreach::Depth { .. } => {
-                found(format!("nested more than {DEPTH_MAX} levels deep"), None)
-            }
-            _ => found("larger than any spec".to_owned(), None),
-        },
-        Error::UnknownAnchor { .. } => anchor(place),
+    let finding = match error.without_snippet() {
+        Error::UnknownAnchor { .. }
+        | Error::Budget {
+            breach: BudgetBreach::Anchors { .. } | BudgetBreach::Aliases { .. },
+            ..
+        } => Finding::new("anchors and aliases are not supported")
+            .suggesting("write the value out; quote a text that starts with '&' or '*'"),
+        Error::Budget {
+            breach: BudgetBreach::Depth { .. },
+            ..
+        } => Finding::new(format!("nested more than {DEPTH_MAX} levels deep")),
+        Error::Budget { .. } => Finding::new("larger than any spec"),
         other => {
             let text = other.to_string();
             // The place is said elsewhere.
-            let message = text
-                .rfind(" at line ")
-                .map_or(text.as_str(), |end| &text[..end]);
-            found(message.to_owned(), hint(message))
+            let end = text.rfind(" at line ").unwrap_or(text.len());
+            let message = &text[..end];
+            Finding::new(message).perhaps_suggesting(hint(message).map(str::to_owned))
         }
-    }
-}
-
-fn anchor(place: Place) -> Finding {
-    Finding {
-        place,
-        message: "anchors and aliases are not supported".to_owned(),
-        suggestion: Some(
-            "write the value out; quote a text that starts with '&' or '*'".to_owned(),
-        ),
-        ..Finding::default()
-    }
+    };
+    let place = error.location().map(place).unwrap_or_default();
+    finding.at(place, String::new())
 }
 
 /// What to do about a message of the YAML parser, for the usual ones.
@@ -230,36 +213,20 @@ impl Node {
         let mut object = Map::new();
         for (key, value) in entries {
             key.refuse_tag(path, findings);
-            let name = match key.usable_key() {
+            let name = match key.as_key(source) {
                 Ok(name) => name,
-                Err((message, suggestion)) => {
-                    let suggestion = suggestion.map(str::to_owned).or_else(|| {
-                        source
-                            .slice(key.place)
-                            .map(|text| format!("write {text:?}"))
-                    });
-                    findings.push(Finding {
-                        place: key.place,
-                        path: written(path),
-                        message: message.to_owned(),
-                        suggestion,
-                        ..Finding::default()
-                    });
+                Err(finding) => {
+                    findings.push(finding.at(key.place, written(path)));
                     continue;
                 }
             };
             path.push(name.to_owned());
             let json = value.to_json(path, source, findings);
             if object.contains_key(name) {
-                let first = entries.iter().find(|(key, _)| key.is_text(name));
-                let line = first.map_or(0, |(key, _)| key.place.line);
-                findings.push(Finding {
-                    place: key.place,
-                    path: written(path),
-                    message: format!("this key is written twice, first in line {line}"),
-                    suggestion: Some("remove one".to_owned()),
-                    ..Finding::default()
-                });
+                let first = self.entry(name).map_or(0, |(key, _)| key.place.line);
+                let message = format!("this key is written twice, first in line {first}");
+                let finding = Finding::new(message).suggesting("remove one");
+                findings.push(finding.at(key.place, written(path)));
             } else {
                 object.insert(name.to_owned(), json);
             }
@@ -271,27 +238,25 @@ impl Node {
     fn refuse_tag(&self, path: &[String], findings: &mut Findings) {
         if let Some(tag) = &self.tag {
             let tag = tag.replace("tag:yaml.org,2002:", "!!");
-            findings.push(Finding {
-                place: self.place,
-                path: written(path),
-                message: format!("tags are not supported, found {tag}"),
-                suggestion: Some("remove the tag; quote a text that starts with '!'".to_owned()),
-                ..Finding::default()
-            });
+            let finding = Finding::new(format!("tags are not supported, found {tag}"))
+                .suggesting("remove the tag; quote a text that starts with '!'");
+            findings.push(finding.at(self.place, written(path)));
         }
     }
 
-    /// The key's text, or what is wrong with it and perhaps what to do.
-    fn usable_key(&self) -> Result<&str, (&'static str, Option<&'static str>)> {
+    /// The text of a key.
+    fn as_key(&self, source: &Source<'_>) -> Result<&str, Finding> {
+        let not_text = Finding::new("a key must be text");
         match &self.kind {
             Kind::Text(text) if text == "<<" => {
-                Err(("merge keys are not supported", Some("write the keys out")))
+                Err(Finding::new("merge keys are not supported").suggesting("write the keys out"))
             }
             Kind::Text(text) => Ok(text),
             Kind::Null | Kind::Bool(_) | Kind::Integer(_) | Kind::Fraction(_) => {
-                Err(("a key must be text", None))
+                let written = source.slice(self.place);
+                Err(not_text.perhaps_suggesting(written.map(|text| format!("write {text:?}"))))
             }
-            Kind::List | Kind::Block(_) => Err(("a key must be text", Some("write plain keys"))),
+            Kind::List | Kind::Block(_) => Err(not_text),
         }
     }
 

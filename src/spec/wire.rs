@@ -1,7 +1,7 @@
 //! The format of `kind: Volume` documents as types: what is accepted, and what the schema says.
 //!
-//! These types alone decide what is valid. [`explain`](super::explain) only says why something
-//! is not. Doc comments here end up in the schema, hence in people's editors.
+//! These types alone decide what is valid. The module `explain` only says why something is
+//! not. Doc comments here end up in the schema, hence in people's editors.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -191,8 +191,8 @@ struct Export {
     /// false: not exported, as if the block were absent.
     #[serde(default = "yes")]
     enabled: bool,
-    /// The name clients ask for; migration-vol-<volume uuid> if absent. It stays with this
-    /// volume for ever.
+    /// The name clients ask for; migration-vol- and the UUID of the volume if absent. It stays
+    /// with this volume for ever.
     #[serde(default, deserialize_with = "text")]
     #[schemars(with = "String", length(min = 1, max = 255), regex(pattern = EXPORT_NAME_PATTERN))]
     #[schemars(example = &"pgtest2-disk-0")]
@@ -235,6 +235,8 @@ fn required_text<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(
 pub(super) enum Refused {
     #[error(transparent)]
     Shape(#[from] serde_json::Error),
+    #[error("found a list, and no key takes one")]
+    List,
     #[error("neither existing, nor size, zone and diskOffering")]
     NoOrigin,
     #[error("volumeName, zone and diskOffering are for creating a volume, not for adopting one")]
@@ -251,6 +253,10 @@ pub(super) enum Refused {
 
 /// Reads a document from JSON.
 pub(super) fn read(json: &Value) -> Result<VolumeDocument, Refused> {
+    // serde takes a list for a struct, by position: `export: []` would be `export: {}`.
+    if has_list(json) {
+        return Err(Refused::List);
+    }
     let Document {
         api_version: ApiVersion::V1Alpha1,
         kind: DocumentKind::Volume,
@@ -262,6 +268,14 @@ pub(super) fn read(json: &Value) -> Result<VolumeDocument, Refused> {
         spec: read_spec(spec, &name)?,
         name,
     })
+}
+
+fn has_list(json: &Value) -> bool {
+    match json {
+        Value::Array(_) => true,
+        Value::Object(entries) => entries.values().any(has_list),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
 }
 
 fn read_labels(labels: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Refused> {

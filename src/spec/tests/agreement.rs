@@ -166,7 +166,7 @@ fn findings(json: &Value) -> Option<Problems> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     /// Every refusal is explained, and nothing that is accepted would be complained about: an editor
     /// with the schema and the daemon say the same.
