@@ -17,6 +17,8 @@ pub struct CloudQuery {
     pub catalogue: bool,
     /// These volumes again; those that are missing are looked up one by one.
     pub ids: Vec<VolumeId>,
+    /// Which volumes go by these names.
+    pub names: Vec<String>,
 }
 
 /// What CloudStack said.
@@ -28,6 +30,8 @@ pub struct CloudAnswer {
     pub catalogue: Option<Catalogue>,
     /// Volumes read by id.
     pub read: Vec<CloudVolume>,
+    /// Names that were looked up, and when each look-up began; what goes by them is in `read`.
+    pub named: Vec<(String, BootTime)>,
     /// Volumes looked up by id that are not there, and when each look-up began.
     pub absent: Vec<(VolumeId, BootTime)>,
     /// The server's clock, and when it was read.
@@ -73,6 +77,12 @@ pub async fn cloud<T: Transport>(
     if !query.ids.is_empty() {
         by_id(client, &query.ids, &mut answer).await?;
     }
+    for name in &query.names {
+        let found = client.volumes_named(name).await?;
+        answer.server_time = server_time(&found);
+        answer.named.push((name.clone(), found.begun));
+        answer.read.extend(found.items);
+    }
     Ok(answer)
 }
 
@@ -85,7 +95,7 @@ async fn by_id<T: Transport>(
     answer.server_time = server_time(&read);
     let mut missing: Vec<VolumeId> = ids.to_vec();
     missing.retain(|id| !read.items.iter().any(|volume| volume.id == *id));
-    answer.read = read.items;
+    answer.read.extend(read.items);
     for id in missing.into_iter().take(LOOKUPS_AT_ONCE) {
         let found = client.volume(id).await?;
         match found.items {

@@ -237,7 +237,7 @@ async fn observe(
     let query = CloudQuery {
         full: true,
         catalogue: true,
-        ids: Vec::new(),
+        ..CloudQuery::default()
     };
     match observe::cloud(&client, &query).await {
         Ok(answer) => absorb(&mut observed.cloud, answer),

@@ -74,6 +74,19 @@ impl<T: Transport> Client<T> {
         self.list(self.scoped(Params::new())).await
     }
 
+    /// Every volume in scope with this name. CloudStack compares names without regard to case
+    /// and trailing space; the caller compares exactly.
+    ///
+    /// # Errors
+    /// When a page fails, or the list kept changing.
+    pub async fn volumes_named(
+        &self,
+        name: &str,
+    ) -> Result<Listed<Vec<CloudVolume>>, CloudStackError> {
+        self.list(self.scoped(vec![("name", name.to_owned())]))
+            .await
+    }
+
     /// The volumes among `ids` that exist, by id. One call for each 500.
     ///
     /// Missing here is no proof of absence: for administrators, a list of ids is subject to the scope

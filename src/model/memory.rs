@@ -31,6 +31,9 @@ pub struct Memory {
     pub intents: BTreeMap<VolumeName, Intent>,
     /// When the last intent of a name settled in this run; readings begun before it do not count.
     pub settled: BTreeMap<VolumeName, BootTime>,
+    /// When this run first saw the present generation of a spec. What went by its volume's
+    /// name before says nothing about whether the name is free.
+    pub seen: BTreeMap<VolumeName, BootTime>,
     /// When an export of a name was last changed in this run; what the server showed before
     /// does not count.
     pub served: BTreeMap<VolumeName, BootTime>,
@@ -55,6 +58,7 @@ impl Memory {
             export_names: BTreeMap::new(),
             intents: BTreeMap::new(),
             settled: BTreeMap::new(),
+            seen: BTreeMap::new(),
             served: BTreeMap::new(),
             resolutions: BTreeMap::new(),
             failures: BTreeMap::new(),

@@ -249,6 +249,9 @@ pub struct CloudView {
     pub volumes: BTreeMap<VolumeId, CloudVolume>,
     /// Volumes that were looked up by id and are not there, and when that look-up began.
     pub absent: BTreeMap<VolumeId, BootTime>,
+    /// Volume names that were looked up one by one, and when: what goes by them is in
+    /// `volumes`.
+    pub named: BTreeMap<String, BootTime>,
     /// VMs in our scope.
     pub vms: BTreeMap<VmId, CloudVm>,
     /// When the last complete listing of volumes and VMs began; `Err` says why there
@@ -265,6 +268,7 @@ impl Default for CloudView {
         Self {
             volumes: BTreeMap::new(),
             absent: BTreeMap::new(),
+            named: BTreeMap::new(),
             vms: BTreeMap::new(),
             listed: Err("CloudStack was not asked yet".to_owned()),
             catalogue: None,
@@ -292,6 +296,12 @@ impl CloudView {
                 Reading::Unknown("not in the listing, and not yet looked up by its id".to_owned())
             }
         }
+    }
+
+    /// When it was last read which volumes go by `name`.
+    pub fn name_read(&self, name: &str) -> Option<BootTime> {
+        let listed = self.listed.as_ref().ok().copied();
+        listed.max(self.named.get(name).copied())
     }
 
     /// What is known of a VM. A VM that is missing from a complete listing is Absent

@@ -86,6 +86,10 @@ fn create(
     let (Some(zone), Some(offering)) = (resolution.zone, resolution.offering) else {
         return unresolved(case, path);
     };
+    let seen = case.world.memory.seen.get(case.name()).copied();
+    if seen > case.world.observed.cloud.name_read(volume_name) {
+        return path.observe(format!("CloudStack: volumes named {volume_name:?}"));
+    }
     if let Some(volume) = case.index.named(volume_name).first() {
         return path.block(Blocked::NameTaken {
             volume: *volume,

@@ -20,8 +20,7 @@ pub(super) const GROWN: &str = "the disk has grown; the export is made anew with
 
 /// The step that ends, at once, an export which is not or no longer the right disk.
 pub(super) fn hard_withdraw(case: &Case<'_>, binding: &Binding) -> Option<Step> {
-    let changed = case.world.memory.served.get(case.name());
-    if changed.is_some_and(|changed| case.world.observed.nbd.begun <= *changed) {
+    if is_outdated(case) {
         // Withdrawn already, for all we know; the server is being asked again.
         return None;
     }
@@ -159,7 +158,7 @@ fn offer(
                 export: name.clone(),
             });
         }
-        return keep(case, binding, name, export, path);
+        return keep(case, binding, (name, export), cloud_size, path);
     }
     if let Some(proof) = prove(case, binding, cloud_size, read_only, path) {
         if let Some(owner) = name_owner(case, binding, name, served) {
@@ -185,17 +184,29 @@ fn offer(
 fn keep(
     case: &Case<'_>,
     binding: &Binding,
-    name: &ExportName,
-    export: &ServedExport,
+    (name, export): (&ExportName, &ServedExport),
+    cloud_size: ByteSize,
     path: &mut Path,
 ) {
-    let Reading::Present(disks) = case.disks() else {
+    let disks = match (case.disks(), &case.world.observed.host.disks) {
+        (Reading::Present(disks), _) => disks,
+        (_, Reading::Present(_)) => return path.observe("the host"),
+        (_, Reading::Absent | Reading::Unknown(_)) => return,
+    };
+    let serial = serial(binding);
+    let Some(device) = disks
+        .with_serial(&serial)
+        .find(|device| node_of(device, binding) == export.node)
+    else {
         return;
     };
-    let grown = disks
-        .with_serial(&serial(binding))
-        .any(|device| node_of(device, binding) == export.node && device.size > export.size);
-    if grown {
+    if device.size < cloud_size {
+        path.wait(Waiting::DeviceSize {
+            device: device.size,
+            cloud: cloud_size,
+        });
+    }
+    if device.size > export.size {
         path.drift(Drift::new(
             DriftClass::Size,
             "status.capacity.export",
@@ -298,6 +309,9 @@ fn name_owner(
 
 /// Ends every export of a volume once it is unused.
 pub(super) fn withdraw_all(case: &Case<'_>, binding: &Binding, why: &str, path: &mut Path) {
+    if is_outdated(case) {
+        return path.observe(OUTDATED);
+    }
     for (name, export) in served(case, binding) {
         end(binding, name, export, why, path);
     }
@@ -356,11 +370,9 @@ fn readable<'a>(
     case: &Case<'a>,
     path: &mut Path,
 ) -> Option<&'a BTreeMap<ExportName, ServedExport>> {
-    let nbd = &case.world.observed.nbd;
-    let changed = case.world.memory.served.get(case.name());
-    match &nbd.exports {
-        Reading::Present(_) if changed.is_some_and(|changed| nbd.begun <= *changed) => {
-            path.observe("the NBD server: not asked again since the last change");
+    match &case.world.observed.nbd.exports {
+        Reading::Present(_) if is_outdated(case) => {
+            path.observe(OUTDATED);
             None
         }
         Reading::Present(exports) => Some(exports),
@@ -376,6 +388,14 @@ fn readable<'a>(
             None
         }
     }
+}
+
+const OUTDATED: &str = "the NBD server: not asked again since the last change";
+
+/// Whether the server was last asked before our own last change of this volume's exports.
+fn is_outdated(case: &Case<'_>) -> bool {
+    let changed = case.world.memory.served.get(case.name());
+    changed.is_some_and(|changed| case.world.observed.nbd.begun <= *changed)
 }
 
 fn served<'a>(case: &Case<'a>, binding: &Binding) -> Vec<(&'a ExportName, &'a ServedExport)> {

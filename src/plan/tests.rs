@@ -211,6 +211,7 @@ fn in_sync() -> World {
             cloud: CloudView {
                 volumes: BTreeMap::from([(volume_id(), cloud_volume())]),
                 absent: BTreeMap::new(),
+                named: BTreeMap::new(),
                 vms: BTreeMap::from([
                     (here(), vm(here(), VmState::Running)),
                     (other(), vm(other(), VmState::Stopped)),
@@ -579,6 +580,23 @@ fn foreign_is_foreign() {
                 w.observed.cloud.volumes.insert(volume_id(), volume);
             },
             "Blocked NameTaken > Attach > Export",
+        ),
+        (
+            "whether the name is free was not read since it was asked for",
+            |w| {
+                unbound(w);
+                w.memory.seen.insert(name(), at(990_001));
+            },
+            "Observing",
+        ),
+        (
+            "it was, on its own",
+            |w| {
+                unbound(w);
+                w.memory.seen.insert(name(), at(990_001));
+                w.observed.cloud.named.insert(NAME.to_owned(), at(990_002));
+            },
+            "Act Create declared > Tag > Attach > Export",
         ),
         (
             "ours by its claim, only not recorded",

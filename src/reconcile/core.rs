@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::act::{Acted, LocalResult};
 use crate::cloudstack::JobState;
+use crate::model::desired::Origin;
 use crate::model::memory::{
     AcceptedView, Binding, Failure, FailureClass, ImpliedStep, Intent, Memory, Outcome, Progress,
     Resolution,
@@ -163,8 +164,10 @@ pub(super) struct Asks {
     pub jobs: Ask,
     /// Volumes to read again by id.
     pub ids: BTreeSet<VolumeId>,
-    /// Whether some are being read.
-    pub ids_asked: bool,
+    /// Volume names to look up.
+    pub names: BTreeSet<String>,
+    /// Whether some of these are being read.
+    pub some_asked: bool,
     /// Listings of CloudStack that failed in a row.
     pub failures: u32,
 }
@@ -311,7 +314,20 @@ impl Core {
         }
         for name in changed {
             self.unresolved.insert(name.clone());
+            self.world.memory.seen.insert(name.clone(), now.boot);
+            self.ask_for_name(&name);
             self.queue.wake(&name, now.boot);
+        }
+    }
+
+    /// A volume is only created if its name was read to be free since it was asked for.
+    fn ask_for_name(&mut self, name: &VolumeName) {
+        let want = self.world.desired.volumes.get(name);
+        let origin = want.map(|want| &want.spec().origin);
+        if let Some(Origin::Create { volume_name, .. }) = origin
+            && !self.world.memory.bindings.contains_key(name)
+        {
+            self.asks.names.insert(volume_name.clone());
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::model::desired::{Presence, Reclaim};
 use crate::model::memory::{Intent, Progress};
-use crate::model::{Action, BootTime, Now, Timestamp, VolumeName, WithdrawMode};
+use crate::model::{Action, BootTime, Now, VolumeName, WithdrawMode};
 use crate::observe::CloudQuery;
 use crate::plan::{
     Decision, Index, SourceHealth, VolumePlan, Waiting, decide, is_implied, plan, resolve,
@@ -18,6 +18,8 @@ use super::settle::{self, Verdict};
 /// Volumes read again by id in one query; more wait for the next. Keeps a view that lost
 /// everything from turning into a flood of look-ups.
 const IDS_AT_ONCE: usize = 200;
+/// Names looked up one by one; for more, everything is listed.
+const NAMES_AT_ONCE: usize = 8;
 /// How often the time that counts for abandoned specs is written down.
 const COUNT_STEP: Duration = Duration::from_secs(1);
 
@@ -314,22 +316,10 @@ impl Core {
             effects.push(Effect::ObserveCloud(CloudQuery {
                 full: true,
                 catalogue: !known || !self.unresolved.is_empty(),
-                ids: Vec::new(),
+                ..CloudQuery::default()
             }));
         }
-        let reachable = self.world.observed.cloud.listed.is_ok();
-        if reachable && !self.asks.ids_asked && !self.asks.ids.is_empty() {
-            let mut ids: Vec<_> = std::mem::take(&mut self.asks.ids).into_iter().collect();
-            self.asks
-                .ids
-                .extend(ids.drain(ids.len().min(IDS_AT_ONCE)..));
-            self.asks.ids_asked = true;
-            effects.push(Effect::ObserveCloud(CloudQuery {
-                full: false,
-                catalogue: false,
-                ids,
-            }));
-        }
+        self.ask_for_some(effects);
         if self.asks.jobs.is_due(now.boot) && self.has_jobs_to_ask() {
             let jobs = self
                 .open_jobs()
@@ -343,10 +333,29 @@ impl Core {
         }
     }
 
-    /// CloudStack's clock now, as far as it is known.
-    pub fn server_now(&self, now: Now) -> Option<Timestamp> {
-        let (at, read) = self.world.observed.cloud.server_time?;
-        Some(at.plus(now.boot.since(read)))
+    /// Asks for single volumes and names, while CloudStack answers at all.
+    fn ask_for_some(&mut self, effects: &mut Vec<Effect>) {
+        let asks = &mut self.asks;
+        let nothing = asks.ids.is_empty() && asks.names.is_empty();
+        if asks.some_asked || nothing || self.world.observed.cloud.listed.is_err() {
+            return;
+        }
+        if asks.names.len() > NAMES_AT_ONCE {
+            // One listing says it of all of them.
+            asks.names.clear();
+            asks.full.now();
+        }
+        let mut ids: Vec<_> = std::mem::take(&mut asks.ids).into_iter().collect();
+        asks.ids.extend(ids.drain(ids.len().min(IDS_AT_ONCE)..));
+        let query = CloudQuery {
+            ids,
+            names: std::mem::take(&mut asks.names).into_iter().collect(),
+            ..CloudQuery::default()
+        };
+        if !(query.ids.is_empty() && query.names.is_empty()) {
+            asks.some_asked = true;
+            effects.push(Effect::ObserveCloud(query));
+        }
     }
 }
 

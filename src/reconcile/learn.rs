@@ -21,12 +21,13 @@ impl Core {
         if query.full {
             self.asks.full.answered(now.boot.plus(self.pace.resync));
         } else {
-            self.asks.ids_asked = false;
+            self.asks.some_asked = false;
         }
         let answer = match answer {
             Ok(answer) => answer,
             Err(why) => {
                 self.asks.ids.extend(query.ids);
+                self.asks.names.extend(query.names);
                 return self.cloud_down(why, now);
             }
         };
@@ -198,9 +199,11 @@ fn merge(view: &mut CloudView, answer: CloudAnswer) -> Touched {
         listing,
         catalogue,
         read,
+        named,
         absent,
         server_time,
     } = answer;
+    view.named.extend(named);
     if server_time.is_some() {
         view.server_time = server_time;
     }
@@ -265,5 +268,6 @@ fn merge_listing(view: &mut CloudView, listing: CloudListing) {
     }
     view.volumes = merged;
     view.vms = vms.into_iter().map(|vm| (vm.id, vm)).collect();
+    view.named.retain(|_, looked| *looked > begun);
     view.listed = Ok(begun);
 }

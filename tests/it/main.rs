@@ -1,0 +1,9 @@
+//! Integration tests, one binary.
+//!
+//! [`rig`] runs the daemon's own loop, client, store and host code against the pure half of the
+//! simulator on an explicit clock; only HTTP and the NBD server are stood in for. Invariants are
+//! asserted after every single effect.
+
+mod convergence;
+mod rig;
+mod scenarios;

@@ -1,0 +1,466 @@
+//! A daemon in a simulated world, one effect at a time.
+
+mod cloud;
+mod fuse;
+mod invariants;
+mod nbd;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use volume_daemon::act::Hands;
+use volume_daemon::clock::{Clock, ManualClock};
+use volume_daemon::cloudstack::{Client, Credentials, Scope, Secret};
+use volume_daemon::host::Host;
+use volume_daemon::model::{
+    AcceptedDocument, BootTime, DesiredVolume, ExportName, Now, Owner, Presence, SourceChange,
+    Timestamp, VolumeId, VolumeName,
+};
+use volume_daemon::plan::{Decision, Desired, Policy, SourceHealth};
+use volume_daemon::reconcile::{Core, Effect, Event, Pace, Seen, execute};
+use volume_daemon::sim::host::{HostDir, disks_of};
+use volume_daemon::sim::world::{ADMIN_API_KEY, ADMIN_SECRET_KEY, Latencies, Settings};
+use volume_daemon::sim::{Fault, Front, Operation, SimTime, World};
+use volume_daemon::store::{Loaded, Store};
+
+pub use cloud::SimTransport;
+pub use fuse::Fuse;
+pub use nbd::FakeNbd;
+
+/// Where the simulated time begins: 2026-01-01T00:00:00Z.
+const START: i64 = 1_767_225_600_000;
+/// Effects in a row at one moment.
+const STEPS_MAX: usize = 2_000;
+/// The VM the daemon runs on.
+pub const SELF: &str = "appliance";
+
+/// A daemon, or the place where one was.
+struct Daemon {
+    core: Core,
+    hands: Arc<Hands<SimTransport, FakeNbd>>,
+    pending: VecDeque<Effect>,
+}
+
+/// The world, the daemon in it, and what was asked of it.
+pub struct Rig {
+    pub clock: Arc<ManualClock>,
+    pub nbd: FakeNbd,
+    pub fuse: Arc<Fuse>,
+    pub transport: SimTransport,
+    front: Arc<Mutex<Front>>,
+    tree: HostDir,
+    root: TempDir,
+    daemon: Option<Daemon>,
+    specs: BTreeMap<VolumeName, DesiredVolume>,
+    files: SourceHealth,
+    pub policy: Policy,
+    pub pace: Pace,
+    /// Volumes that somebody else made: never touched.
+    pub foreign: Vec<VolumeId>,
+    seed: u64,
+    /// The last effect, for messages.
+    last: String,
+}
+
+impl Rig {
+    /// A world with an appliance, two other VMs, and no daemon yet.
+    pub fn new(seed: u64) -> Self {
+        let start = SimTime::from_millis(START);
+        let settings = Settings {
+            seed,
+            latencies: Latencies::all(200),
+            ..Settings::default()
+        };
+        let world = World::standard(settings, start);
+        let root = memory_dir();
+        let vm = world.vm_called(SELF).expect("the standard world has it");
+        let tree = HostDir::create(root.path().join("host"), world.vm(vm).uuid).expect("a tree");
+        let front = Arc::new(Mutex::new(Front::new(world)));
+        let clock = Arc::new(ManualClock::at(Now {
+            wall: Timestamp::from_millis(START),
+            boot: BootTime::from_millis(1_000_000),
+        }));
+        let fuse = Arc::new(Fuse::default());
+        let rig = Self {
+            transport: SimTransport::new(Arc::clone(&front), clock.clone(), Arc::clone(&fuse)),
+            nbd: FakeNbd::new(Arc::clone(&fuse)),
+            clock,
+            fuse,
+            front,
+            tree,
+            root,
+            daemon: None,
+            specs: BTreeMap::new(),
+            files: SourceHealth::Sound,
+            policy: Policy::default(),
+            pace: Pace::default(),
+            foreign: Vec::new(),
+            seed,
+            last: String::new(),
+        };
+        rig.show_host();
+        rig
+    }
+
+    /// Starts a daemon on the store that is there.
+    pub async fn start(&mut self) {
+        assert!(self.daemon.is_none(), "one daemon at a time");
+        let path = self.root.path().join("store.db");
+        let url = format!("sqlite://{}", path.display());
+        let clock: Arc<dyn Clock> = self.clock.clone();
+        let store = Store::open(&url, Arc::clone(&clock))
+            .await
+            .expect("a store");
+        let Loaded {
+            memory,
+            desired,
+            skipped,
+            ..
+        } = store.load().await.expect("a readable store");
+        assert!(skipped.is_empty(), "{skipped:?}");
+        self.specs = desired
+            .into_iter()
+            .map(|spec| (spec.name().clone(), spec))
+            .collect();
+        let credentials = Credentials {
+            api_key: Secret::new(ADMIN_API_KEY),
+            secret: Secret::new(ADMIN_SECRET_KEY),
+        };
+        let scope = Scope {
+            listall: true,
+            project: None,
+        };
+        let cloud = Client::new(
+            self.transport.clone(),
+            credentials,
+            scope,
+            Arc::clone(&clock),
+        );
+        let host = Host::new(self.root.path().join("host"), None);
+        let hands = Hands::new(cloud, host, self.nbd.clone(), store, clock);
+        self.seed += 1;
+        self.daemon = Some(Daemon {
+            core: Core::new(memory, self.policy.clone(), self.pace.clone(), self.seed),
+            hands: Arc::new(hands),
+            pending: VecDeque::new(),
+        });
+        self.tell_desired();
+    }
+
+    /// Ends the daemon where it stands. What it sent stays sent.
+    pub async fn crash(&mut self) {
+        if let Some(daemon) = self.daemon.take() {
+            let hands = Arc::into_inner(daemon.hands).expect("no task outlives its rig");
+            hands.store.close().await;
+        }
+        self.fuse.reset();
+    }
+
+    /// Writes a spec file: everything in `yaml` is accepted, as the source would.
+    pub async fn declare(&mut self, yaml: &str) {
+        let parsed = volume_daemon::spec::parse("spec.yaml", yaml.as_bytes()).expect("valid specs");
+        let accepted = parsed.into_iter().map(|parsed| AcceptedDocument {
+            document: parsed.document,
+            manifest: parsed.manifest,
+            owner: Owner::File("spec.yaml".to_owned()),
+        });
+        let change = SourceChange {
+            accepted: accepted.collect(),
+            ..SourceChange::default()
+        };
+        self.accept(change).await;
+    }
+
+    /// Removes a spec.
+    pub async fn remove(&mut self, name: &str) {
+        let change = SourceChange {
+            abandoned: vec![name.parse().expect("a name")],
+            ..SourceChange::default()
+        };
+        self.accept(change).await;
+    }
+
+    async fn accept(&mut self, change: SourceChange) {
+        let now = self.clock.now().wall;
+        let store = &self.daemon.as_ref().expect("a daemon").hands.store;
+        let accepted = store.accept(&change, now).await.expect("a writable store");
+        for spec in accepted.volumes {
+            self.specs.insert(spec.name().clone(), spec);
+        }
+        for name in change.abandoned {
+            if let Some(spec) = self.specs.get_mut(&name) {
+                spec.presence = Presence::Abandoned {
+                    counted: Duration::ZERO,
+                };
+            }
+        }
+        self.tell_desired();
+    }
+
+    /// Says whether the spec directory can be believed.
+    pub fn believe_files(&mut self, health: SourceHealth) {
+        self.files = health;
+        self.tell_desired();
+    }
+
+    fn tell_desired(&mut self) {
+        let desired = Desired {
+            volumes: self.specs.clone(),
+            files: self.files.clone(),
+        };
+        self.tell(Event::Desired(desired));
+    }
+
+    fn tell(&mut self, event: Event) {
+        let now = self.clock.now();
+        if let Some(daemon) = &mut self.daemon {
+            daemon.core.handle(event, now);
+        }
+    }
+
+    /// Lets simulated time pass: CloudStack's jobs run, disks come and go.
+    pub fn pass(&mut self, by: Duration) {
+        self.clock.advance(by);
+        let now = SimTime::from_millis(self.clock.now().wall.as_millis());
+        self.front().advance(now);
+        self.show_host();
+        self.tell(Event::HostChanged);
+    }
+
+    /// Does something behind the daemon's back.
+    pub fn operate(&mut self, operation: &Operation) -> Result<(), String> {
+        let done = self.front().world_mut().operate(operation);
+        self.show_host();
+        self.tell(Event::HostChanged);
+        let made = done.map_err(|refusal| refusal.to_string())?;
+        if let Some(id) = made.volume {
+            self.foreign.push(VolumeId::new(id));
+        }
+        Ok(())
+    }
+
+    /// Lets something go wrong in CloudStack.
+    pub fn inject(&mut self, fault: Fault) {
+        self.front().inject(fault);
+        self.show_host();
+        self.tell(Event::HostChanged);
+    }
+
+    /// Ends whatever goes wrong.
+    pub fn calm(&mut self) {
+        self.front().clear_faults();
+        self.nbd.disconnect_all();
+    }
+
+    /// The NBD server dies and comes back with nothing.
+    pub fn restart_nbd(&mut self) {
+        self.nbd.restart();
+        self.tell(Event::NbdChanged);
+    }
+
+    /// The simulated CloudStack.
+    pub fn front(&self) -> MutexGuard<'_, Front> {
+        self.front
+            .lock()
+            .expect("no test panics while it holds this")
+    }
+
+    fn show_host(&self) {
+        let front = self.front();
+        let world = front.world();
+        let vm = world.vm_called(SELF).expect("it is there");
+        self.tree
+            .show(&disks_of(world, vm))
+            .expect("a writable tree");
+    }
+
+    /// Carries out one effect, if any is due, and asserts every invariant. `false`: nothing
+    /// was due. A blown fuse ends the daemon.
+    pub async fn step(&mut self) -> bool {
+        let now = self.clock.now();
+        let Some(daemon) = &mut self.daemon else {
+            return false;
+        };
+        daemon.pending.extend(daemon.core.poll(now));
+        let Some(effect) = daemon.pending.pop_front() else {
+            return false;
+        };
+        self.last = format!("{effect:?}");
+        let seen = Seen::of(daemon.core.world());
+        let hands = Arc::clone(&daemon.hands);
+        let fuse = Arc::clone(&self.fuse);
+        let event = tokio::select! {
+            biased;
+            event = execute(&*hands, effect, seen) => Some(event),
+            () = fuse.blown() => None,
+        };
+        drop(hands);
+        // Readings begun at the same millisecond as a change do not count.
+        self.clock.advance(Duration::from_millis(1));
+        match event {
+            Some(event) => self.tell(event),
+            None => self.crash().await,
+        }
+        self.check();
+        true
+    }
+
+    /// Carries out effects until nothing is due for `longest` of simulated time, or the daemon
+    /// is quiet and settled. Says whether it settled.
+    pub async fn settle(&mut self, longest: Duration) -> bool {
+        let begun = self.clock.now().boot;
+        loop {
+            self.work().await;
+            if self.is_settled() {
+                return true;
+            }
+            if self.clock.now().boot.since(begun) > longest {
+                return false;
+            }
+            self.pass(self.until_something());
+        }
+    }
+
+    /// Runs for a span of simulated time, whatever happens.
+    pub async fn run_for(&mut self, span: Duration) {
+        let begun = self.clock.now().boot;
+        loop {
+            self.work().await;
+            let passed = self.clock.now().boot.since(begun);
+            if passed >= span {
+                return;
+            }
+            let left = span.saturating_sub(passed);
+            self.pass(self.until_something().min(left));
+        }
+    }
+
+    /// Carries out everything that is due. A daemon that always finds something more to do at
+    /// the same moment would spin, so that ends the test.
+    async fn work(&mut self) {
+        let mut steps = 0;
+        while self.step().await {
+            steps += 1;
+            assert!(steps < STEPS_MAX, "it spins, last on {:?}", self.last);
+        }
+    }
+
+    fn until_something(&self) -> Duration {
+        let now = self.clock.now();
+        let core = self
+            .daemon
+            .as_ref()
+            .and_then(|daemon| daemon.core.next_due());
+        let core = core.map(|due| due.since(now.boot));
+        let world = self.front().world().next_due().map(|due| {
+            let now = SimTime::from_millis(now.wall.as_millis());
+            Duration::from_millis(due.millis_since(now))
+        });
+        core.into_iter()
+            .chain(world)
+            .min()
+            .unwrap_or(Duration::from_secs(1))
+            .clamp(Duration::from_millis(1), Duration::from_secs(60))
+    }
+
+    /// Whether nothing is under way and every decision is one that stands.
+    pub fn is_settled(&self) -> bool {
+        let Some(daemon) = &self.daemon else {
+            return false;
+        };
+        let core = &daemon.core;
+        daemon.pending.is_empty()
+            && core.is_quiet()
+            && core.world().desired.volumes.keys().all(|name| {
+                core.plan()
+                    .volumes
+                    .get(name)
+                    .is_some_and(|plan| stands(&plan.decision))
+            })
+    }
+
+    /// What is decided for a volume, in one line.
+    pub fn says(&self, name: &str) -> String {
+        let name: VolumeName = name.parse().expect("a name");
+        let Some(daemon) = &self.daemon else {
+            return "no daemon".to_owned();
+        };
+        match daemon
+            .core
+            .plan()
+            .volumes
+            .get(&name)
+            .map(|plan| &plan.decision)
+        {
+            None => "nothing".to_owned(),
+            Some(Decision::InSync) => "InSync".to_owned(),
+            Some(Decision::Released) => "Released".to_owned(),
+            Some(Decision::Act { now, .. }) => format!("Act {}", now.action.kind()),
+            Some(Decision::Waiting { on, .. }) => format!("Waiting {}", on.reason()),
+            Some(Decision::Blocked { by, .. }) => {
+                let codes: Vec<&str> = by.iter().map(|by| by.reason()).collect();
+                format!("Blocked {}", codes.join(", "))
+            }
+            Some(Decision::Observing { what }) => format!("Observing {what}"),
+        }
+    }
+
+    /// The CloudStack volume that a name is bound to.
+    pub fn volume_of(&self, name: &str) -> Option<VolumeId> {
+        let name: VolumeName = name.parse().expect("a name");
+        let memory = &self.daemon.as_ref()?.core.world().memory;
+        memory.bindings.get(&name).map(|binding| binding.volume)
+    }
+
+    /// The loop's view, while there is a daemon.
+    pub fn core(&self) -> Option<&Core> {
+        self.daemon.as_ref().map(|daemon| &daemon.core)
+    }
+
+    /// Accepted specs.
+    pub fn specs(&self) -> &BTreeMap<VolumeName, DesiredVolume> {
+        &self.specs
+    }
+
+    /// The name under which a volume is exported, unless its spec says otherwise.
+    pub fn export_of(&self, name: &str) -> Option<ExportName> {
+        self.volume_of(name).map(ExportName::default_for)
+    }
+}
+
+fn stands(decision: &Decision) -> bool {
+    match decision {
+        Decision::InSync | Decision::Released => true,
+        Decision::Blocked { .. } => true,
+        Decision::Waiting { on, .. } => on.is_settled(),
+        Decision::Act { .. } | Decision::Observing { .. } => false,
+    }
+}
+
+/// A temporary directory in memory where there is one: the store syncs a lot.
+fn memory_dir() -> TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .expect("a temporary directory")
+}
+
+/// Runs a test on a runtime of its own.
+pub fn block_on<F: Future>(test: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(test)
+}
+
+/// A spec: size in GiB, VM, and whether it is exported.
+pub fn spec(name: &str, gib: u64, vm: &str, export: bool) -> String {
+    let export = if export { "  export: {}\n" } else { "" };
+    format!(
+        "apiVersion: volume-daemon.io/v1alpha1\nkind: Volume\nmetadata: {{ name: {name} }}\n\
+         spec:\n  size: {gib}GiB\n  zone: zone-1\n  diskOffering: Custom OSSEA\n  \
+         attachTo: {{ vm: {vm} }}\n{export}"
+    )
+}

@@ -1,0 +1,154 @@
+//! An NBD server of exports and clients, in memory. Survives the daemon.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use volume_daemon::host::OpenDevice;
+use volume_daemon::model::observed::{DeviceNumber, Disks, NbdView, ServedExport};
+use volume_daemon::model::{BootTime, ByteSize, ExportName, NodeName, Reading, WithdrawMode};
+use volume_daemon::nbd::{ExportServer, NbdError, Withdrawn};
+
+use super::fuse::Fuse;
+
+/// What is served of one disk.
+#[derive(Debug, Clone)]
+pub struct Served {
+    pub node: NodeName,
+    pub number: DeviceNumber,
+    pub size: ByteSize,
+    pub read_only: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    exports: BTreeMap<ExportName, Served>,
+    clients: BTreeSet<ExportName>,
+    /// Clients that were cut off, for the test to judge.
+    cut: Vec<ExportName>,
+}
+
+/// The server.
+#[derive(Debug, Clone)]
+pub struct FakeNbd {
+    state: Arc<Mutex<State>>,
+    fuse: Arc<Fuse>,
+}
+
+impl FakeNbd {
+    pub fn new(fuse: Arc<Fuse>) -> Self {
+        Self {
+            state: Arc::default(),
+            fuse,
+        }
+    }
+
+    /// What is served.
+    pub fn exports(&self) -> BTreeMap<ExportName, Served> {
+        self.lock().exports.clone()
+    }
+
+    /// A client uses an export from now on; `false` if it is not served.
+    pub fn connect(&self, name: &ExportName) -> bool {
+        let mut state = self.lock();
+        state.exports.contains_key(name) && state.clients.insert(name.clone())
+    }
+
+    /// All clients leave.
+    pub fn disconnect_all(&self) {
+        self.lock().clients.clear();
+    }
+
+    /// Whether a client was cut off since this was last asked.
+    pub fn take_cut(&self) -> Vec<ExportName> {
+        std::mem::take(&mut self.lock().cut)
+    }
+
+    /// The process dies and comes back with nothing.
+    pub fn restart(&self) {
+        *self.lock() = State::default();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no holder panics")
+    }
+}
+
+impl ExportServer for FakeNbd {
+    async fn observe(&self, disks: &Reading<Disks>, begun: BootTime) -> NbdView {
+        let Reading::Present(disks) = disks else {
+            return NbdView {
+                exports: Reading::Unknown("the disks are not known".to_owned()),
+                begun,
+            };
+        };
+        let proven = |served: &Served| {
+            disks.devices.values().any(|disk| {
+                let node = disk
+                    .serial
+                    .as_ref()
+                    .map(|serial| NodeName::of(serial, disk.number, disk.diskseq));
+                node.as_ref() == Some(&served.node) && disk.number == served.number
+            })
+        };
+        let exports = self.exports().into_iter().map(|(name, served)| {
+            let export = ServedExport {
+                proven: proven(&served),
+                node: served.node,
+                size: served.size,
+                read_only: served.read_only,
+                draining: false,
+            };
+            (name, export)
+        });
+        NbdView {
+            exports: Reading::Present(exports.collect()),
+            begun,
+        }
+    }
+
+    async fn export(
+        &self,
+        name: &ExportName,
+        read_only: bool,
+        device: &OpenDevice,
+    ) -> Result<(), NbdError> {
+        self.fuse.moment().await;
+        let served = Served {
+            node: device.proof().node(),
+            number: device.number(),
+            size: device.proof().size,
+            read_only,
+        };
+        let taken = match self.lock().exports.get(name) {
+            None => false,
+            Some(there) => there.node != served.node,
+        };
+        if taken {
+            return Err(NbdError::Unsteady);
+        }
+        self.lock().exports.insert(name.clone(), served);
+        self.fuse.moment().await;
+        Ok(())
+    }
+
+    async fn withdraw(
+        &self,
+        name: &ExportName,
+        _node: &NodeName,
+        mode: WithdrawMode,
+    ) -> Result<Withdrawn, NbdError> {
+        self.fuse.moment().await;
+        let used = self.lock().clients.contains(name);
+        if used && mode == WithdrawMode::Soft {
+            return Ok(Withdrawn::StillInUse);
+        }
+        if used {
+            let mut state = self.lock();
+            state.clients.remove(name);
+            state.cut.push(name.clone());
+        }
+        self.lock().exports.remove(name);
+        self.fuse.moment().await;
+        Ok(Withdrawn::Gone)
+    }
+}
