@@ -46,10 +46,20 @@ pub fn judge(
             }
             (_, _) => Verdict::Ended(Outcome::Succeeded { created: None }),
         },
-        JobState::Failed { class, text, .. } => Verdict::Ended(Outcome::Failed {
-            class: *class,
-            text: text.clone(),
-        }),
+        JobState::Failed { class, text, .. } => {
+            let failed = Outcome::Failed {
+                class: *class,
+                text: text.clone(),
+            };
+            match intent.action {
+                // The row is made before the job begins, so it may be there all the same.
+                Action::Create { .. } => match by_listing(world, intent, answered) {
+                    Verdict::Ended(Outcome::NeverSent) => Verdict::Ended(failed),
+                    verdict => verdict,
+                },
+                _ => Verdict::Ended(failed),
+            }
+        }
         JobState::Lost { text } => match intent.action {
             // Its volume was made before its job was; the listing knows it.
             Action::Create { .. } => by_listing(world, intent, answered),

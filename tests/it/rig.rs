@@ -18,7 +18,7 @@ use volume_daemon::model::{
     AcceptedDocument, BootTime, DesiredVolume, ExportName, Now, Owner, Presence, SourceChange,
     Timestamp, VolumeId, VolumeName,
 };
-use volume_daemon::plan::{Decision, Desired, Policy, SourceHealth};
+use volume_daemon::plan::{Blocked, Decision, Desired, Policy, SourceHealth};
 use volume_daemon::reconcile::{Core, Effect, Event, Pace, Seen, execute};
 use volume_daemon::sim::host::{HostDir, disks_of};
 use volume_daemon::sim::world::{ADMIN_API_KEY, ADMIN_SECRET_KEY, Latencies, Settings};
@@ -433,7 +433,13 @@ impl Rig {
 fn stands(decision: &Decision) -> bool {
     match decision {
         Decision::InSync | Decision::Released => true,
-        Decision::Blocked { .. } => true,
+        // These pass by themselves.
+        Decision::Blocked { by, .. } => !by.iter().any(|by| {
+            matches!(
+                by,
+                Blocked::SourceUnknown { .. } | Blocked::GuardFrozen { .. }
+            )
+        }),
         Decision::Waiting { on, .. } => on.is_settled(),
         Decision::Act { .. } | Decision::Observing { .. } => false,
     }
