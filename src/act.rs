@@ -12,7 +12,10 @@ use crate::cloudstack::{CallOutcome, Client, Transport};
 use crate::host::{Host, OpenDevice};
 use crate::model::action::{Claim, DeviceProof};
 use crate::model::memory::{Binding, FailureClass, Intent, Outcome, Progress};
-use crate::model::{Action, ExportName, NodeName, VolumeId, VolumeName, WithdrawMode};
+use crate::model::observed::{Disks, NbdView};
+use crate::model::{
+    Action, ExportName, NodeName, Reading, Serial, VolumeId, VolumeName, WithdrawMode,
+};
 use crate::nbd::{ExportServer, Withdrawn};
 use crate::store::{Effects, Store};
 use crate::telemetry::chain;
@@ -55,7 +58,7 @@ pub struct Hands<T, E> {
     pub clock: std::sync::Arc<dyn Clock>,
     /// Descriptors of what is served, kept open: while one is, its device number cannot go
     /// to another disk.
-    held: Mutex<BTreeMap<VolumeId, OpenDevice>>,
+    held: Mutex<BTreeMap<NodeName, OpenDevice>>,
 }
 
 impl<T: Transport, E: ExportServer> Hands<T, E> {
@@ -183,14 +186,14 @@ impl<T: Transport, E: ExportServer> Hands<T, E> {
         }
         // A server that lost the export holds nothing; we must not either, or the exclusive
         // open would find ourselves.
-        self.held().remove(&volume);
+        self.held().remove(&proof.node());
         let device = match self.host.open(proof, !read_only) {
             Ok(device) => device,
             Err(error) => return LocalResult::Failed(FailureClass::Retry, chain(&error)),
         };
         match self.nbd.export(export, read_only, &device).await {
             Ok(()) => {
-                self.held().insert(volume, device);
+                self.held().insert(proof.node(), device);
                 LocalResult::Done
             }
             Err(error) => LocalResult::Failed(FailureClass::Retry, chain(&error)),
@@ -210,7 +213,7 @@ impl<T: Transport, E: ExportServer> Hands<T, E> {
                 match (mode, flushed) {
                     // Nothing can be saved of a disk that is gone.
                     (WithdrawMode::Hard, _) | (WithdrawMode::Soft, Ok(())) => {
-                        self.held().remove(&volume);
+                        self.held().remove(node);
                         LocalResult::Done
                     }
                     (WithdrawMode::Soft, Err(why)) => {
@@ -228,13 +231,40 @@ impl<T: Transport, E: ExportServer> Hands<T, E> {
 
     /// Writes what the kernel still holds for a disk we have open; nothing to do for others.
     fn flush(&self, volume: VolumeId) -> Result<(), String> {
-        match self.held().get(&volume).map(OpenDevice::sync) {
-            None | Some(Ok(())) => Ok(()),
-            Some(Err(error)) => Err(format!("what was written could not be flushed: {error}")),
+        let serial = Serial::of(volume);
+        let held = self.held();
+        let mut devices = held.iter().filter(|(node, _)| node.is_for(&serial));
+        devices
+            .try_for_each(|(_, device)| device.sync())
+            .map_err(|error| format!("what was written could not be flushed: {error}"))
+    }
+
+    /// Opens, and keeps open, what an earlier run of ours left served: its device number cannot
+    /// go to another disk then, nor can anybody here mount it.
+    pub fn hold(&self, served: &NbdView, disks: &Reading<Disks>) {
+        let (Reading::Present(served), Reading::Present(disks)) = (&served.exports, disks) else {
+            return;
+        };
+        for (name, export) in served.iter().filter(|(_, export)| export.proven) {
+            let is_held = self.held().contains_key(&export.node);
+            let proof = disks.proofs().find(|proof| proof.node() == export.node);
+            let (false, Some(proof)) = (is_held, proof) else {
+                continue;
+            };
+            match self.host.open(&proof, !export.read_only) {
+                Ok(device) => {
+                    tracing::info!(export.name = %name, "{name} was served by an earlier run; its disk is proven again and held");
+                    self.held().insert(proof.node(), device);
+                }
+                // What is wrong with it, the next look at the host tells the planner.
+                Err(error) => {
+                    tracing::debug!(export.name = %name, error = chain(&error), "a served disk is not held");
+                }
+            }
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, BTreeMap<VolumeId, OpenDevice>> {
+    fn held(&self) -> MutexGuard<'_, BTreeMap<NodeName, OpenDevice>> {
         // The map is whole even if a holder panicked: every change to it is one call.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -183,6 +183,7 @@ impl Default for Api {
 #[serde(default, deny_unknown_fields)]
 pub struct PolicyConfig {
     heal_delay: Span,
+    release_grace: Span,
     detach_grace: Span,
     #[serde(deserialize_with = "from_text")]
     implied_floor: usize,
@@ -198,6 +199,7 @@ impl Default for PolicyConfig {
     fn default() -> Self {
         let Policy {
             heal_delay,
+            release_grace,
             detach_grace,
             implied_floor,
             implied_percent,
@@ -207,6 +209,7 @@ impl Default for PolicyConfig {
         } = Policy::default();
         Self {
             heal_delay: Span(heal_delay),
+            release_grace: Span(release_grace),
             detach_grace: Span(detach_grace),
             implied_floor,
             implied_percent,
@@ -221,6 +224,7 @@ impl From<&PolicyConfig> for Policy {
     fn from(config: &PolicyConfig) -> Self {
         Self {
             heal_delay: config.heal_delay.0,
+            release_grace: config.release_grace.0,
             detach_grace: config.detach_grace.0,
             implied_floor: config.implied_floor,
             implied_percent: config.implied_percent,

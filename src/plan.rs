@@ -18,9 +18,10 @@ mod resolve;
 mod serve;
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use crate::model::desired::DesiredVolume;
+use crate::model::desired::{DesiredVolume, Mode, Reclaim};
 use crate::model::memory::Memory;
 use crate::model::{Action, BootTime, Cause, Now, Observed, VolumeName};
 
@@ -66,6 +67,9 @@ pub enum SourceHealth {
 pub struct Policy {
     /// How long a vanished attachment to this VM is only shown before it is healed.
     pub heal_delay: Duration,
+    /// How long a spec must be gone before its export ends (`reclaimPolicy: Retain`): longer
+    /// than a document takes to move from one file to another.
+    pub release_grace: Duration,
     /// How long a spec must be gone before its volume is detached (`reclaimPolicy: Detach`).
     pub detach_grace: Duration,
     /// Implied steps of one kind allowed in a pass and in an hour, whatever the fleet's size.
@@ -85,6 +89,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             heal_delay: Duration::from_secs(30),
+            release_grace: Duration::from_secs(10),
             detach_grace: Duration::from_secs(600),
             implied_floor: 3,
             implied_percent: 10,
@@ -194,7 +199,7 @@ pub fn plan(world: &World, policy: &Policy, before: &Guard, now: Now) -> Plan {
         .map(|want| {
             (
                 want.name().clone(),
-                decide::decide(world, &index, policy, want, now),
+                decide(world, &index, policy, want, now),
             )
         })
         .collect();
@@ -212,12 +217,43 @@ pub fn decide<'a>(
     want: &'a DesiredVolume,
     now: Now,
 ) -> VolumePlan {
-    decide::decide(world, index, policy, want, now)
+    let decide = || decide::decide(world, index, policy, want, now);
+    match catch_unwind(AssertUnwindSafe(decide)) {
+        Ok(plan) => plan,
+        // A mistake of ours about one volume stops that one only (I8).
+        Err(_) => VolumePlan {
+            decision: Decision::Blocked {
+                by: vec![Blocked::Internal],
+                then: Vec::new(),
+            },
+            drift: Vec::new(),
+        },
+    }
 }
 
 /// Whether the guard counts this step (I6).
 pub fn is_implied(step: &Step) -> bool {
     guard::counts(step)
+}
+
+/// How long `want` must be gone before anything follows from it. Suspended and observed
+/// specs are reclaimed as Retain.
+pub fn grace(want: &DesiredVolume, policy: &Policy) -> Duration {
+    match (reclaims_attachment(want), want.spec().reclaim_policy) {
+        (true, Reclaim::Detach | Reclaim::Delete) => policy.detach_grace,
+        (_, Reclaim::Retain) | (false, _) => policy.release_grace,
+    }
+}
+
+/// Whether the volume of a spec that is gone is also detached.
+fn reclaims_attachment(want: &DesiredVolume) -> bool {
+    let spec = want.spec();
+    let held = spec.suspend || spec.mode == Mode::Observe;
+    match spec.reclaim_policy {
+        Reclaim::Retain => false,
+        // Delete begins with Detach; deleting needs more proof than this version asks for.
+        Reclaim::Detach | Reclaim::Delete => !held,
+    }
 }
 
 /// Whether the reading that `begun` names is too old to act upon.

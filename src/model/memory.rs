@@ -198,7 +198,9 @@ pub struct Failure {
     pub text: String,
     /// How often in a row, from 1.
     pub attempts: u32,
-    /// When it happened.
+    /// When it first happened in this row.
+    pub since: BootTime,
+    /// When it happened last.
     pub at: Timestamp,
     /// Not again before this.
     pub retry_at: BootTime,

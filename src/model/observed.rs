@@ -8,6 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::action::DeviceProof;
 use super::export::{ExportName, NodeName, Serial};
 use super::ids::{JobId, OfferingId, VmId, VolumeId, ZoneId};
 use super::size::ByteSize;
@@ -429,6 +430,22 @@ impl Disks {
         self.devices
             .values()
             .filter(move |device| device.serial.as_ref() == Some(serial))
+    }
+
+    /// Every disk that has a serial and its link, as it would have to be found again when it
+    /// is opened.
+    pub fn proofs(&self) -> impl Iterator<Item = DeviceProof> {
+        self.devices.values().filter_map(|device| {
+            let serial = device.serial.clone()?;
+            let (link, _) = self.link_for(&serial)?;
+            Some(DeviceProof {
+                link: link.to_owned(),
+                number: device.number,
+                diskseq: device.diskseq,
+                size: device.size,
+                serial,
+            })
+        })
     }
 
     /// The link named exactly `<prefix><serial>`, and its target.

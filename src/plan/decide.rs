@@ -3,7 +3,7 @@
 //! Each stage appends what it needs to the [`Path`]; the first entry decides what happens now. Gates
 //! that concern every mutating step stand at the end, in the order of precedence.
 
-use crate::model::desired::{AttachVm, DesiredVolume, ExportSpec, Mode, Presence, Reclaim};
+use crate::model::desired::{AttachVm, DesiredVolume, ExportSpec, Mode, Presence};
 use crate::model::memory::{Binding, Failure, FailureClass, Progress, Resolution};
 use crate::model::observed::{CloudVolume, Disks, Reading, VolumeState};
 use crate::model::{BootTime, ByteSize, Cause, Now, Serial, VmId, VolumeName};
@@ -310,21 +310,18 @@ fn without_cloud(case: &Case<'_>, binding: &Binding, why: String, path: &mut Pat
 fn goal<'a>(case: &Case<'a>, path: &mut Path) -> Option<Goal<'a>> {
     let spec = case.want.spec();
     if let Presence::Abandoned { counted } = case.want.presence {
-        let held = spec.suspend || spec.mode == Mode::Observe;
-        let detach = match spec.reclaim_policy {
-            Reclaim::Retain => false,
-            // Delete begins with Detach; deleting needs more proof than this version asks for.
-            Reclaim::Detach | Reclaim::Delete => !held,
-        };
-        if detach && counted < case.policy.detach_grace {
+        let detach = super::reclaims_attachment(case.want);
+        let grace = super::grace(case.want, case.policy);
+        if counted < grace {
             path.wait(Waiting::Grace {
-                left: case.policy.detach_grace.saturating_sub(counted),
+                left: grace.saturating_sub(counted),
             });
-            path.ahead(
-                "Detach",
-                "detach the volume from where this daemon put it",
-                "its spec is gone",
-            );
+            let (kind, text) = if detach {
+                ("Detach", "detach the volume from where this daemon put it")
+            } else {
+                ("Withdraw", "end its export once no client uses it")
+            };
+            path.ahead(kind, text, "its spec is gone");
             return None;
         }
         return Some(Goal {

@@ -165,7 +165,7 @@ impl Waiting {
                     .to_owned()
             }
             Self::Grace { left } => format!(
-                "its spec is gone; the volume is detached in {} s unless the spec returns",
+                "its spec is gone; its reclaim policy acts in {} s unless the spec returns",
                 left.as_secs()
             ),
             Self::Clients {
@@ -340,6 +340,8 @@ pub enum Blocked {
         /// By how much.
         by: Duration,
     },
+    /// Deciding about it failed: a mistake in this program.
+    Internal,
     /// It is not known which VM this is.
     SelfUnknown {
         /// Why.
@@ -378,6 +380,7 @@ impl Blocked {
             Self::GuardFrozen { .. } => "GuardFrozen",
             Self::HeldBySpec { .. } => "Held",
             Self::ClockSkew { .. } => "ClockSkew",
+            Self::Internal => "InternalError",
             Self::SelfUnknown { .. } => "SelfUnknown",
         }
     }
@@ -494,6 +497,9 @@ impl Blocked {
                 "this machine's clock and CloudStack's are {} s apart; set the clock (NTP)",
                 by.as_secs()
             ),
+            Self::Internal => "an internal error, please report it with the log; nothing is done \
+                               for this volume until then"
+                .to_owned(),
             Self::SelfUnknown { why } => format!(
                 "it is not known which VM this is: {why}. Set host.vm_id in the configuration"
             ),

@@ -876,6 +876,7 @@ fn fail(world: &mut World, kind: &str, class: FailureClass, retry_at: u64) {
             class,
             text: "no".to_owned(),
             attempts: 1,
+            since: at(0),
             at: now().wall,
             retry_at: at(retry_at),
         },
@@ -977,12 +978,17 @@ fn an_abandoned_spec_is_reclaimed_as_it_said() {
         change(&mut world);
         say(&decided(&world))
     };
+    let seconds = Duration::from_secs;
     assert_eq!(
-        case(minutes(0), Reclaim::Retain, |_| {}),
+        case(seconds(9), Reclaim::Retain, |_| {}),
+        "Waiting Abandoned > Withdraw"
+    );
+    assert_eq!(
+        case(seconds(10), Reclaim::Retain, |_| {}),
         "Act Withdraw Soft declared"
     );
     assert_eq!(
-        case(minutes(0), Reclaim::Retain, |w| exports(w).clear()),
+        case(seconds(10), Reclaim::Retain, |w| exports(w).clear()),
         "Released"
     );
     assert_eq!(

@@ -551,10 +551,11 @@ impl Core {
             .get(name)
             .map_or(0, |want| want.generation);
         let failures = &mut self.world.memory.failures;
-        let attempts = failures
+        let before = failures
             .get(name)
-            .filter(|before| before.kind == kind && before.generation == generation)
-            .map_or(1, |before| before.attempts.saturating_add(1));
+            .filter(|before| before.kind == kind && before.generation == generation);
+        let since = before.map_or(now.boot, |before| before.since);
+        let attempts = before.map_or(1, |before| before.attempts.saturating_add(1));
         let wait = backoff::delay(class, attempts, self.random.f64());
         failures.insert(
             name.clone(),
@@ -564,6 +565,7 @@ impl Core {
                 class,
                 text,
                 attempts,
+                since,
                 at: now.wall,
                 retry_at: now.boot.plus(wait),
             },

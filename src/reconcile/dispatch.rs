@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::model::desired::{Presence, Reclaim};
+use crate::model::desired::Presence;
 use crate::model::memory::{Intent, Progress};
 use crate::model::{Action, BootTime, Now, VolumeName, WithdrawMode};
 use crate::observe::CloudQuery;
 use crate::plan::{
-    Decision, Index, SourceHealth, VolumePlan, Waiting, decide, is_implied, plan, resolve,
+    Decision, Index, SourceHealth, VolumePlan, Waiting, decide, grace, is_implied, plan, resolve,
 };
 
 use super::core::{Core, Effect, Memo};
@@ -62,12 +62,10 @@ impl Core {
         if !sound || self.plan.guard.freeze.is_some() {
             return;
         }
-        let grace = self.policy.detach_grace;
         let mut counted = Vec::new();
         for (name, want) in &mut self.world.desired.volumes {
-            let waits = want.spec().reclaim_policy != Reclaim::Retain;
+            let grace = grace(want, &self.policy);
             if let Presence::Abandoned { counted: so_far } = &mut want.presence
-                && waits
                 && *so_far < grace
             {
                 *so_far = so_far.saturating_add(elapsed);

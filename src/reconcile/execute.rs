@@ -57,7 +57,9 @@ pub async fn execute<T: Transport, E: ExportServer>(
         Effect::ObserveHost => Event::Host(scan(hands).await),
         Effect::ObserveNbd => {
             let begun = hands.clock.now().boot;
-            Event::Nbd(hands.nbd.observe(&seen.disks, begun).await)
+            let view = hands.nbd.observe(&seen.disks, begun).await;
+            hands.hold(&view, &seen.disks);
+            Event::Nbd(view)
         }
         Effect::Settle(intent, outcome, effects) => {
             let at = hands.clock.now().wall;

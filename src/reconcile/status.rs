@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::desired::{DesiredVolume, Presence};
-use crate::model::memory::{Binding, Intent, Progress};
+use crate::model::memory::{Binding, Failure, FailureClass, Intent, Progress};
 use crate::model::observed::{CloudVolume, Device, Disks, ServedExport};
 use crate::model::{
     BootTime, ByteSize, Cause, ExportName, InstanceId, IntentId, JobId, Now, Reading, Serial,
@@ -209,7 +209,7 @@ pub struct Reason {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
-    /// `Ready`, `Attached`, `DeviceVerified`, `Exported`, `Drifted`, `Blocked`.
+    /// `Ready`, `Attached`, `DeviceVerified`, `Exported`, `Drifted`, `Blocked`, `Stalled`.
     #[serde(rename = "type")]
     pub kind: String,
     /// Whether it holds.
@@ -323,6 +323,7 @@ struct Facts<'a> {
     device: Option<&'a Device>,
     link: Option<&'a str>,
     export: Option<(&'a ExportName, &'a ServedExport)>,
+    failure: Option<&'a Failure>,
 }
 
 impl<'a> Facts<'a> {
@@ -344,6 +345,7 @@ impl<'a> Facts<'a> {
             link: serial
                 .as_ref()
                 .and_then(|serial| disks?.link_for(serial).map(|(link, _)| link)),
+            failure: world.memory.failures.get(want.name()),
             export: serial.as_ref().and_then(|serial| {
                 served?
                     .iter()
@@ -536,6 +538,7 @@ fn conditions(
         exported(facts),
         drifted(planned),
         blocked(planned, status),
+        stalled(want, facts, now),
     ];
     claims
         .into_iter()
@@ -698,6 +701,55 @@ fn blocked(planned: &VolumePlan, status: &VolumeStatus) -> Claim {
         } else {
             "nothing stands in the way for good".to_owned()
         },
+    }
+}
+
+/// How long clients may take to leave where no spec says otherwise any more.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
+/// Attempts in a row after which a step counts as stalled.
+const STALLED_ATTEMPTS: u32 = 5;
+
+/// Whether it has been tried, or waited for, longer than is normal.
+fn stalled(want: &DesiredVolume, facts: &Facts<'_>, now: Now) -> Claim {
+    let drain = want
+        .spec()
+        .export
+        .as_ref()
+        .map(|export| export.drain_timeout);
+    let stalled = facts.failure.filter(|failure| match failure.class {
+        FailureClass::InUse => now.boot.since(failure.since) > drain.unwrap_or(DRAIN_TIMEOUT),
+        FailureClass::Refused => false,
+        FailureClass::Environment
+        | FailureClass::Retry
+        | FailureClass::Quota
+        | FailureClass::Throttled => failure.attempts >= STALLED_ATTEMPTS,
+    });
+    let (status, reason, message) = match stalled {
+        None => (
+            Truth::False,
+            "NotStalled",
+            "nothing takes too long".to_owned(),
+        ),
+        Some(failure) if failure.class == FailureClass::InUse => (
+            Truth::True,
+            "DrainTimeout",
+            "clients still use the export; disconnect them, they are never cut off by a timer"
+                .to_owned(),
+        ),
+        Some(failure) => (
+            Truth::True,
+            "RepeatedFailure",
+            format!(
+                "{} failed {} times in a row and goes on being tried: {}",
+                failure.kind, failure.attempts, failure.text
+            ),
+        ),
+    };
+    Claim {
+        kind: "Stalled",
+        status,
+        reason: reason.to_owned(),
+        message,
     }
 }
 
