@@ -42,7 +42,7 @@ mod specs;
 mod tests;
 
 pub use error::StoreError;
-pub use journal::{Effects, IntentFilter, JournalRow, PlacementChange};
+pub use journal::{Effects, IntentFilter, JournalRow, PlacementChange, Settled};
 pub use load::Loaded;
 pub use rows::Skipped;
 pub use specs::Accepted;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use sqlx::SqliteConnection;
 
 use super::error::{StoreError, failed};
@@ -40,15 +41,24 @@ pub struct IntentFilter {
 }
 
 /// One row of the journal, for people.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JournalRow {
     /// The call.
     pub intent: Intent,
     /// Who had written the spec.
     pub owner: Owner,
-    /// How it ended and when; `None` while that is not known.
-    pub settled: Option<(Outcome, Timestamp)>,
+    /// How it ended; `None` while that is not known.
+    pub settled: Option<Settled>,
+}
+
+/// The end of a call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settled {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When that was known.
+    pub at: Timestamp,
 }
 
 /// How long settled intents are kept, for people. Unsettled ones are never dropped.

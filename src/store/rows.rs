@@ -7,7 +7,7 @@ use std::time::Duration;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row};
 
-use super::journal::JournalRow;
+use super::journal::{JournalRow, Settled};
 use crate::model::action::Mark;
 use crate::model::desired::Generation;
 use crate::model::memory::{
@@ -219,10 +219,10 @@ pub(super) fn journal(row: JournalColumns) -> Result<JournalRow, Unreadable> {
     let (name, id, generation, action, cause, created, expires, job, owner, at, ..) = row;
     let (.., word, class, words, created_volume) = row;
     let settled = match (at, word) {
-        (Some(at), Some(word)) => Some((
-            outcome((word, class, words, created_volume))?,
-            Timestamp::from_millis(at),
-        )),
+        (Some(at), Some(word)) => Some(Settled {
+            outcome: outcome((word, class, words, created_volume))?,
+            at: Timestamp::from_millis(at),
+        }),
         (None, None) => None,
         (Some(_), None) | (None, Some(_)) => return Err("it is half settled".to_owned()),
     };

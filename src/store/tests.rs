@@ -546,7 +546,17 @@ mod contract {
             store.settle(&intent, outcome, &none, LATER).await.unwrap();
             let newest = store.intents(all()).await.unwrap().remove(0);
             assert_eq!(newest.intent, intent);
-            assert_eq!(newest.settled, Some((outcome.clone(), LATER)));
+            let settled = Settled {
+                outcome: outcome.clone(),
+                at: LATER,
+            };
+            assert_eq!(newest.settled, Some(settled));
+            let json = serde_json::to_string(&newest).unwrap();
+            assert_eq!(
+                serde_json::from_str::<JournalRow>(&json).unwrap(),
+                newest,
+                "{json}"
+            );
         }
         // Long words are cut, at a character, and settling twice still agrees.
         let long = refused(&"é".repeat(5000));
@@ -560,7 +570,7 @@ mod contract {
             store.settle(&intent, &long, &none, LATER).await.unwrap();
         }
         let newest = store.intents(all()).await.unwrap().remove(0);
-        assert_eq!(newest.settled.unwrap().0, refused(&"é".repeat(2048)));
+        assert_eq!(newest.settled.unwrap().outcome, refused(&"é".repeat(2048)));
     }
 
     pub async fn the_journal_is_filtered_and_newest_first(store: Store) {
