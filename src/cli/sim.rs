@@ -15,8 +15,13 @@ use crate::sim::{ClockMode, Handle, SimConfig, SimTime, serve};
 /// Where an explicit clock begins: 2026-01-01T00:00:00Z.
 const EXPLICIT_START: SimTime = SimTime::from_millis(1_767_225_600_000);
 
-/// Run a simulated CloudStack.
+/// Runs a simulated CloudStack, to try things against.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  volume-daemon sim                        prints its endpoint and keys as one line of JSON
+  volume-daemon sim --listen 127.0.0.1:8096 --latency-ms 50 --seed 7
+  volume-daemon sim --host-dir /tmp/guest --self-vm appliance")]
 pub struct Args {
     /// Where to listen; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS:PORT")]
