@@ -1,0 +1,354 @@
+//! Asks the running daemon; without one, has somebody else look at the world directly.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use reqwest::Url;
+use serde::de::DeserializeOwned;
+
+use super::offline;
+use super::output::{self, Io};
+use crate::config::{Address, Config};
+use crate::reconcile::status::Report;
+use crate::store::{IntentFilter, JournalRow};
+
+/// How long the daemon may take for one answer: it answers from memory.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The largest answer that is read: 10,000 volumes have about 30 MB.
+const BODY_MAX: usize = 128 << 20;
+
+/// How much of an unexpected answer is shown, in characters.
+const EXCERPT: usize = 200;
+
+/// Whether to ask the daemon or to look directly.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(super) struct Source {
+    /// Don't ask the daemon: read CloudStack, the host and the NBD server directly
+    #[arg(long, conflicts_with = "online")]
+    offline: bool,
+    /// Ask the daemon only: fail if it does not answer
+    #[arg(long)]
+    online: bool,
+}
+
+/// Talks to the daemon.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    address: Address,
+    timeout: Duration,
+}
+
+/// Why the daemon's word cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens there.
+    #[error("no daemon at {address}")]
+    Absent {
+        /// Where it should be.
+        address: Address,
+        /// What happened.
+        #[source]
+        source: io::Error,
+    },
+    /// Somebody listens, and says nothing.
+    #[error("no answer from the daemon at {address} within {} s", after.as_secs_f32())]
+    Silent {
+        /// Where it is.
+        address: Address,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The socket may not be used.
+    #[error("not allowed to talk to the daemon at {address}")]
+    Denied {
+        /// Where it is.
+        address: Address,
+        /// What happened.
+        #[source]
+        source: io::Error,
+    },
+    /// The connection broke, or no HTTP is spoken there.
+    #[error("no proper answer from the daemon at {address}")]
+    Broken {
+        /// Where it is.
+        address: Address,
+        /// What happened.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// It answered with an error.
+    #[error("the daemon at {address} answers {path} with {status}: {text}")]
+    Status {
+        /// Where it is.
+        address: Address,
+        /// What was asked.
+        path: String,
+        /// The HTTP status.
+        status: reqwest::StatusCode,
+        /// Its words.
+        text: String,
+    },
+    /// It answered with something else.
+    #[error("the answer of {address} to {path} cannot be understood: {why}")]
+    Body {
+        /// Where it is.
+        address: Address,
+        /// What was asked.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl ClientError {
+    /// Whether there is nobody to ask, so that it makes sense to look directly.
+    fn is_absence(&self) -> bool {
+        match self {
+            Self::Absent { .. } | Self::Silent { .. } => true,
+            Self::Denied { .. } | Self::Broken { .. } | Self::Status { .. } | Self::Body { .. } => {
+                false
+            }
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Absent { .. } => {
+                "start it with systemctl start volume-daemon; if it listens elsewhere, set \
+                 api.listen"
+            }
+            Self::Silent { .. } => "see journalctl -u volume-daemon",
+            Self::Denied { .. } => {
+                "run it as root, or as a member of the group that owns the socket"
+            }
+            Self::Status { status, .. } if *status != reqwest::StatusCode::NOT_FOUND => {
+                "see journalctl -u volume-daemon"
+            }
+            Self::Broken { .. } | Self::Status { .. } | Self::Body { .. } => {
+                "another program, or another version of the daemon, listens there: check \
+                 api.listen, restart the daemon, or use --offline"
+            }
+        };
+        Some(text.to_owned())
+    }
+}
+
+impl Client {
+    /// A client for the daemon that listens at `address`. Connects with the first request.
+    ///
+    /// # Errors
+    /// If the HTTP client cannot be set up.
+    pub fn new(address: &Address) -> anyhow::Result<Self> {
+        Self::with_timeout(address, TIMEOUT)
+    }
+
+    fn with_timeout(address: &Address, timeout: Duration) -> anyhow::Result<Self> {
+        // A second installation fails, and is not needed.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut http = reqwest::Client::builder()
+            .user_agent(concat!("volume-daemon/", env!("CARGO_PKG_VERSION")))
+            .timeout(timeout)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy();
+        let base = match address {
+            Address::Unix(path) => {
+                http = http.unix_socket(path.as_path());
+                "http://localhost/".to_owned()
+            }
+            Address::Tcp(address) => format!("http://{address}/"),
+        };
+        Ok(Self {
+            http: http.build()?,
+            base: base.parse()?,
+            address: address.clone(),
+            timeout,
+        })
+    }
+
+    /// What the daemon says about itself and its volumes.
+    ///
+    /// # Errors
+    /// If it does not say anything, or nothing that can be understood.
+    pub async fn report(&self) -> Result<Report, ClientError> {
+        self.get("api/v1/status", &[]).await
+    }
+
+    /// The daemon's journal, newest first.
+    ///
+    /// # Errors
+    /// As [`Client::report`].
+    pub async fn intents(&self, filter: &IntentFilter) -> Result<Vec<JournalRow>, ClientError> {
+        let mut query = vec![
+            ("open", filter.open_only.to_string()),
+            ("limit", filter.limit.to_string()),
+        ];
+        if let Some(name) = &filter.name {
+            query.push(("name", name.to_string()));
+        }
+        self.get("api/v1/intents", &query).await
+    }
+
+    async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<T, ClientError> {
+        let mut url = self.base.clone();
+        url.set_path(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let (status, body) = self
+            .exchange(url)
+            .await
+            .map_err(|error| self.failed(error))?;
+        let path = format!("/{path}");
+        if !status.is_success() {
+            return Err(ClientError::Status {
+                address: self.address.clone(),
+                path,
+                status,
+                text: words(&body),
+            });
+        }
+        let why = if body.len() > BODY_MAX {
+            format!("it is larger than {BODY_MAX} bytes")
+        } else {
+            match serde_json::from_slice(&body) {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error.to_string(),
+            }
+        };
+        Err(ClientError::Body {
+            address: self.address.clone(),
+            path,
+            why,
+        })
+    }
+
+    async fn exchange(&self, url: Url) -> Result<(reqwest::StatusCode, Vec<u8>), reqwest::Error> {
+        let mut response = self.http.get(url).send().await?;
+        let status = response.status();
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await? {
+            body.extend_from_slice(&chunk);
+            if body.len() > BODY_MAX {
+                break;
+            }
+        }
+        Ok((status, body))
+    }
+
+    fn failed(&self, error: reqwest::Error) -> ClientError {
+        let address = self.address.clone();
+        if error.is_timeout() {
+            let after = self.timeout;
+            return ClientError::Silent { address, after };
+        }
+        match connecting(&error) {
+            Some(source) if source.kind() == io::ErrorKind::PermissionDenied => {
+                ClientError::Denied { address, source }
+            }
+            Some(source) => ClientError::Absent { address, source },
+            None => ClientError::Broken {
+                address,
+                source: error.without_url(),
+            },
+        }
+    }
+}
+
+/// Why no connection was made, if none was.
+fn connecting(error: &reqwest::Error) -> Option<io::Error> {
+    if !error.is_connect() {
+        return None;
+    }
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return Some(match error.raw_os_error() {
+                Some(code) => io::Error::from_raw_os_error(code),
+                None => io::Error::new(error.kind(), error.to_string()),
+            });
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// What an error answer says: its problem document's words, or how it begins.
+fn words(body: &[u8]) -> String {
+    let problem: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let said = problem.as_ref().and_then(|problem| {
+        ["detail", "error", "title"]
+            .iter()
+            .find_map(|key| problem.get(key)?.as_str())
+    });
+    let text = match said {
+        Some(said) => said.to_owned(),
+        None => String::from_utf8_lossy(body).into_owned(),
+    };
+    let text = output::line(&text);
+    match text.trim() {
+        "" => "(no words)".to_owned(),
+        text => text.chars().take(EXCERPT).collect(),
+    }
+}
+
+/// What the daemon says, or what is found without it. `paths` are specs to plan for instead of
+/// the accepted ones, which only works without it.
+///
+/// # Errors
+/// If neither way leads anywhere.
+pub(super) async fn report(
+    config: &Config,
+    source: &Source,
+    paths: &[PathBuf],
+    io: &mut Io<'_>,
+) -> anyhow::Result<Report> {
+    if source.offline || !paths.is_empty() {
+        return offline::report(config, paths).await;
+    }
+    match Client::new(&config.api.listen)?.report().await {
+        Ok(report) => Ok(report),
+        Err(error) if error.is_absence() && !source.online => {
+            writeln!(
+                io.err,
+                "{error}; reading CloudStack, host and NBD server directly"
+            )?;
+            offline::report(config, paths).await
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The journal, from the daemon or from its store.
+///
+/// # Errors
+/// If neither way leads anywhere.
+pub(super) async fn intents(
+    config: &Config,
+    source: &Source,
+    filter: IntentFilter,
+    io: &mut Io<'_>,
+) -> anyhow::Result<Vec<JournalRow>> {
+    if source.offline {
+        return offline::intents(config, filter).await;
+    }
+    match Client::new(&config.api.listen)?.intents(&filter).await {
+        Ok(rows) => Ok(rows),
+        Err(error) if error.is_absence() && !source.online => {
+            writeln!(io.err, "{error}; reading the store directly")?;
+            offline::intents(config, filter).await
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

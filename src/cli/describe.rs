@@ -1,0 +1,307 @@
+//! `volume-daemon describe`: everything known of one volume, and what to do about it.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::client::{self, Source};
+use super::get::{age, phase_style};
+use super::output::{
+    BAD, DIM, Exit, GOOD, HEAD, Io, PENDING, cell, count, not_found, plain, printable, span, table,
+};
+use super::plan::{path, warnings};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::model::{Timestamp, VolumeName};
+use crate::reconcile::status::{IntentStatus, Report, Truth, VolumeStatus};
+
+/// Shows everything that is known of one volume, what comes next, and what can be done.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  volume-daemon describe volume pgtest2-disk-0
+  volume-daemon describe volume pgtest2-disk-0 --offline
+
+  volume-daemon get volumes pgtest2-disk-0 -o json    has the same facts for programs")]
+pub struct Args {
+    /// What to describe
+    #[arg(value_enum)]
+    kind: Kind,
+    /// Which one
+    name: VolumeName,
+    #[command(flatten)]
+    source: Source,
+}
+
+/// What can be described.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Kind {
+    #[value(alias = "volumes")]
+    Volume,
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// If neither the daemon nor the world can be asked, there is no such volume, or nobody reads
+/// the answer.
+pub async fn run(
+    args: &Args,
+    config: &Config,
+    clock: &dyn Clock,
+    io: &mut Io<'_>,
+) -> anyhow::Result<Exit> {
+    let report = printable(&client::report(config, &args.source, &[], io).await?)?;
+    let mut volumes = report.volumes.iter();
+    let Some(volume) = volumes.find(|volume| volume.name == args.name) else {
+        let known = report.volumes.iter().map(|volume| volume.name.as_str());
+        return Err(not_found("volume", args.name.as_str(), known).into());
+    };
+    io.text(&text(&report, volume, clock.now().wall))?;
+    Ok(Exit::Fine)
+}
+
+/// One volume for people.
+pub fn text(report: &Report, volume: &VolumeStatus, now: Timestamp) -> String {
+    let elapsed = now.since(report.at);
+    let style = phase_style(volume.phase);
+    let mut text = warnings(report);
+    let _ = writeln!(text, "{HEAD}{}{HEAD:#}", volume.name);
+    let _ = writeln!(
+        text,
+        "{style}{:?}{style:#}: {}\n",
+        volume.phase, volume.message
+    );
+    text.push_str(&section("Chain", &chain(report, volume, elapsed)));
+    text.push_str(&section("Differences", &differences(volume)));
+    text.push_str(&section("Conditions", &conditions(volume, now)));
+    if let Some(intent) = &volume.intent {
+        text.push_str(&section("In flight", &in_flight(intent, now)));
+    }
+    text.push_str(&section("Next", &next(volume, elapsed)));
+    if let Some(command) = try_this(volume) {
+        let _ = writeln!(text, "{GOOD}Try:{GOOD:#} {command}");
+    }
+    text
+}
+
+fn section(heading: &str, body: &str) -> String {
+    let mut text = format!("{HEAD}{heading}{HEAD:#}\n");
+    for line in body.lines() {
+        let _ = writeln!(text, "  {line}");
+    }
+    text.push('\n');
+    text
+}
+
+/// Every link from the spec to the clients, with who says so and how long ago.
+fn chain(report: &Report, volume: &VolumeStatus, elapsed: Duration) -> String {
+    let read = |name: &str| match report.sources.iter().find(|source| source.name == name) {
+        Some(source) if source.ok => age(source.age_ms, elapsed),
+        Some(_) | None => String::new(),
+    };
+    let (cloud, export) = (cloud(volume), export(volume));
+    let cloud_age = match volume.observed.age_ms {
+        // What CloudStack does not have, its listing says.
+        None if volume.volume_id.is_none() => read("cloudstack"),
+        age_ms => stale(volume, age(age_ms, elapsed), elapsed),
+    };
+    let row = |layer, fact: String, source, read: String| {
+        let read = if read.is_empty() && source != "specs" {
+            "not known".to_owned()
+        } else {
+            read
+        };
+        vec![plain(layer), plain(source), plain(read), plain(fact)]
+    };
+    let spec = format!(
+        "{}, generation {}",
+        volume.owner, volume.observed_generation
+    );
+    let rows = [
+        row("spec", spec, "specs", String::new()),
+        row("cloud", cloud, "cloudstack", cloud_age),
+        row("device", device(volume), "host", read("host")),
+        row("export", export, "nbd", read("nbd")),
+    ];
+    table(&["LAYER", "SOURCE", "READ", "FACT"], rows)
+}
+
+/// Marks an age that is too great to act upon.
+fn stale(volume: &VolumeStatus, text: String, elapsed: Duration) -> String {
+    let limit = Duration::from_millis(volume.observed.stale_after_ms);
+    let age = volume.observed.age_ms.map(Duration::from_millis);
+    match age {
+        Some(age) if age.saturating_add(elapsed) > limit => format!("{text} (stale)"),
+        Some(_) | None => text,
+    }
+}
+
+fn cloud(volume: &VolumeStatus) -> String {
+    let Some(id) = volume.volume_id else {
+        return "no volume yet".to_owned();
+    };
+    let size = match volume.capacity.cloud {
+        Some(size) => size.to_string(),
+        None => "size not known".to_owned(),
+    };
+    let at = match &volume.attachment {
+        None if volume.capacity.cloud.is_none() => String::new(),
+        None => ", on no VM".to_owned(),
+        Some(at) => {
+            let name = match &at.vm_name {
+                Some(name) => format!("{name} ({})", at.vm),
+                None => at.vm.to_string(),
+            };
+            match at.device_id {
+                Some(id) => format!(", on VM {name} as device {id}"),
+                None => format!(", on VM {name}"),
+            }
+        }
+    };
+    format!("volume {id}, {size}{at}")
+}
+
+fn device(volume: &VolumeStatus) -> String {
+    let Some(device) = &volume.device else {
+        return match &volume.serial {
+            Some(serial) => format!("no disk with serial {serial} here"),
+            None => "no disk yet".to_owned(),
+        };
+    };
+    let size = match volume.capacity.device {
+        Some(size) => format!(", {size}"),
+        None => String::new(),
+    };
+    let link = device.by_id.as_deref().unwrap_or("no link");
+    format!("{} ({}){size}, {link}", device.path, device.number)
+}
+
+fn export(volume: &VolumeStatus) -> String {
+    let Some(export) = &volume.export else {
+        return "not served".to_owned();
+    };
+    let size = match volume.capacity.export {
+        Some(size) => format!(", {size}"),
+        None => String::new(),
+    };
+    let mode = if export.read_only {
+        "read-only"
+    } else {
+        "read-write"
+    };
+    let clients = match export.clients {
+        Some(many) => count(usize::try_from(many).unwrap_or(usize::MAX), "client"),
+        None => "clients not known".to_owned(),
+    };
+    format!("{}{size}, {mode}, {clients}", export.name)
+}
+
+fn differences(volume: &VolumeStatus) -> String {
+    if volume.drift.is_empty() {
+        return "none that nobody is working on".to_owned();
+    }
+    let rows = volume.drift.iter().map(|drift| {
+        vec![
+            plain(&drift.field),
+            plain(&drift.desired),
+            cell(&drift.observed, PENDING),
+        ]
+    });
+    table(&["FIELD", "DESIRED", "OBSERVED"], rows)
+}
+
+fn conditions(volume: &VolumeStatus, now: Timestamp) -> String {
+    let rows = volume.conditions.iter().map(|condition| {
+        // A condition that names a problem is good when it does not hold.
+        let problem = matches!(
+            condition.kind.as_str(),
+            "Drifted" | "Blocked" | "Conflict" | "Stalled"
+        );
+        let style = match condition.status {
+            Truth::Unknown => PENDING,
+            Truth::True if problem => BAD,
+            Truth::True => GOOD,
+            Truth::False => anstyle::Style::new(),
+        };
+        vec![
+            plain(&condition.kind),
+            cell(format!("{:?}", condition.status), style),
+            plain(span(now.since(condition.last_transition_time))),
+            plain(&condition.reason),
+            plain(&condition.message),
+        ]
+    });
+    table(&["TYPE", "STATUS", "FOR", "REASON", "MESSAGE"], rows)
+}
+
+fn in_flight(intent: &IntentStatus, now: Timestamp) -> String {
+    let since = span(now.since(intent.created));
+    let mut text = format!(
+        "{} ({}), for {since}\n",
+        intent.action,
+        intent.cause.as_str()
+    );
+    let _ = match intent.job {
+        Some(job) => writeln!(text, "CloudStack job {job}"),
+        None => writeln!(text, "no job known yet"),
+    };
+    let left = intent.expires.since(now);
+    let _ = if left.is_zero() {
+        writeln!(text, "CloudStack no longer accepts the call")
+    } else {
+        writeln!(
+            text,
+            "CloudStack accepts the call for another {}",
+            span(left)
+        )
+    };
+    let _ = write!(text, "{DIM}journal row {}{DIM:#}", intent.id);
+    text
+}
+
+fn next(volume: &VolumeStatus, elapsed: Duration) -> String {
+    match path(&volume.plan, "", elapsed) {
+        steps if steps.is_empty() => "nothing is to be done".to_owned(),
+        steps => steps,
+    }
+}
+
+/// The command that helps a person on. It only ever looks: what is to be changed is for the
+/// person to decide, and the reason says it.
+fn try_this(volume: &VolumeStatus) -> Option<String> {
+    let name = &volume.name;
+    let code = volume.plan.held_by.first()?.code.as_str();
+    let edit = || {
+        let file = volume.owner.strip_prefix("file:")?;
+        Some(format!(
+            "edit {file}, then volume-daemon plan {file} shows what would happen"
+        ))
+    };
+    let list = || Some(format!("cmk list volumes id={}", volume.volume_id?));
+    match code {
+        "InProgress"
+        | "ForeignJob"
+        | "WaitingForDevice"
+        | "WaitingForDeviceSize"
+        | "HealDelay"
+        | "Draining" => Some(format!("volume-daemon wait volume/{name} --for=Ready")),
+        "SourceUnknown" | "Observing" => Some("volume-daemon get sources".to_owned()),
+        "NotFound" | "Ambiguous" | "NameTaken" | "Immutable" | "VMGone" | "BoundToOther"
+        | "ExportNameTaken" | "NotAttachedHere" | "Refused" | "Held" => edit(),
+        "ForeignAttachment" | "OtherVMRunning" | "VanishedElsewhere" | "PlacementDisputed"
+        | "ClaimedBy" | "VolumeDestroyed" | "VolumeLost" => list(),
+        "CreateUnknown" | "Retrying" | "EnvironmentNotReady" | "QuotaExceeded" => {
+            Some(format!("volume-daemon get intents {name} -o wide"))
+        }
+        "DeviceBusy" => {
+            let path = &volume.device.as_ref()?.path;
+            Some(format!("lsblk {path}"))
+        }
+        "GuardFrozen" => Some("volume-daemon drift".to_owned()),
+        "ClockSkew" => Some("timedatectl".to_owned()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

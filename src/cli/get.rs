@@ -1,0 +1,361 @@
+//! `volume-daemon get`: tables of volumes, calls, exports and sources.
+
+use std::time::Duration;
+
+use anstyle::Style;
+use comfy_table::Cell;
+use serde::Serialize;
+
+use super::client::{self, Source};
+use super::output::{
+    BAD, Exit, Failure, GOOD, Io, PENDING, cell, not_found, or_empty, plain, printable, span, table,
+};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::model::memory::{Outcome, Progress};
+use crate::model::{Timestamp, VolumeName};
+use crate::reconcile::status::{ExportStatus, Phase, Report, SourceStatus, VolumeStatus};
+use crate::store::{IntentFilter, JournalRow};
+
+/// How many calls are listed unless more are asked for.
+const LIMIT: u32 = 20;
+
+/// Lists volumes, calls to CloudStack, exports, or sources of knowledge.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Kinds:
+  volumes   specs, and what became of them
+  intents   the journal of calls that change something in CloudStack, newest first
+  exports   what the NBD server serves, whoever made it so
+  sources   what the daemon sees the world through
+
+Examples:
+  volume-daemon get volumes                       one line for each spec
+  volume-daemon get volumes pgtest2-disk-0 -o json
+  volume-daemon get intents pgtest2-disk-0        what was asked of CloudStack for it
+  volume-daemon get intents --open                calls whose end is not known
+  volume-daemon get exports -o wide")]
+pub struct Args {
+    /// What to list
+    #[arg(value_enum)]
+    kind: Kind,
+    /// Only this one; for intents: only those of this volume
+    name: Option<String>,
+    /// How to show it
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+    /// Only calls whose end is not known (intents)
+    #[arg(long)]
+    open: bool,
+    /// At most so many calls (intents; 20 unless given)
+    #[arg(long, value_name = "N")]
+    limit: Option<u32>,
+    #[command(flatten)]
+    source: Source,
+}
+
+/// What can be listed; the help says what each is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Kind {
+    #[value(alias = "volume")]
+    Volumes,
+    #[value(alias = "intent")]
+    Intents,
+    #[value(alias = "export")]
+    Exports,
+    #[value(alias = "source")]
+    Sources,
+}
+
+/// How to show a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    // The usual columns.
+    Table,
+    // All columns.
+    Wide,
+    // For programs: a list, or one object if a name is given.
+    Json,
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// If neither the daemon nor the world can be asked, there is nothing of that name, or nobody
+/// reads the answer.
+pub async fn run(
+    args: &Args,
+    config: &Config,
+    clock: &dyn Clock,
+    io: &mut Io<'_>,
+) -> anyhow::Result<Exit> {
+    if args.kind == Kind::Intents {
+        let filter = filter(args)?;
+        let rows = client::intents(config, &args.source, filter, io).await?;
+        match args.output {
+            Output::Json => io.json(&rows)?,
+            Output::Table => io.text(&intents(&printable(&rows)?, false, clock.now().wall))?,
+            Output::Wide => io.text(&intents(&printable(&rows)?, true, clock.now().wall))?,
+        }
+        return Ok(Exit::Fine);
+    }
+    if args.open || args.limit.is_some() {
+        return Err(Failure {
+            message: "--open and --limit are about intents".to_owned(),
+            hint: Some("volume-daemon get intents --open".to_owned()),
+            exit: Exit::Invalid,
+        }
+        .into());
+    }
+    let mut report = client::report(config, &args.source, &[], io).await?;
+    match args.output {
+        Output::Json => json(args, &report, io)?,
+        Output::Table | Output::Wide => {
+            report = printable(&report)?;
+            let wide = args.output == Output::Wide;
+            io.text(&list(args, &report, wide, clock.now().wall)?)?;
+        }
+    }
+    Ok(Exit::Fine)
+}
+
+fn filter(args: &Args) -> anyhow::Result<IntentFilter> {
+    let name: Option<Result<VolumeName, _>> = args.name.as_deref().map(str::parse);
+    Ok(IntentFilter {
+        name: name.transpose().map_err(|error| Failure {
+            message: error.to_string(),
+            hint: None,
+            exit: Exit::Invalid,
+        })?,
+        open_only: args.open,
+        limit: args.limit.unwrap_or(LIMIT),
+    })
+}
+
+fn json(args: &Args, report: &Report, io: &mut Io<'_>) -> anyhow::Result<()> {
+    match args.kind {
+        Kind::Volumes => items(&pick(args, "volume", &report.volumes)?, args, io),
+        Kind::Exports => items(&pick(args, "export", &report.exports)?, args, io),
+        Kind::Sources | Kind::Intents => items(&pick(args, "source", &report.sources)?, args, io),
+    }
+}
+
+/// A named item is one object, so that `jq .phase` works.
+fn items<T: Serialize>(items: &[&T], args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
+    match (items, &args.name) {
+        ([one], Some(_)) => io.json(one),
+        (all, _) => io.json(&all),
+    }
+}
+
+/// A list for people.
+fn list(args: &Args, report: &Report, wide: bool, now: Timestamp) -> Result<String, Failure> {
+    let elapsed = now.since(report.at);
+    Ok(match args.kind {
+        Kind::Volumes => volumes(&pick(args, "volume", &report.volumes)?, wide, elapsed),
+        Kind::Exports => exports(&pick(args, "export", &report.exports)?, wide),
+        Kind::Sources | Kind::Intents => sources(&pick(args, "source", &report.sources)?, elapsed),
+    })
+}
+
+/// Something with a name.
+trait Named {
+    fn name(&self) -> &str;
+}
+
+impl Named for VolumeStatus {
+    fn name(&self) -> &str {
+        self.name.as_str()
+    }
+}
+
+impl Named for ExportStatus {
+    fn name(&self) -> &str {
+        self.name.as_str()
+    }
+}
+
+impl Named for SourceStatus {
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+fn pick<'a, T: Named>(args: &Args, what: &str, items: &'a [T]) -> Result<Vec<&'a T>, Failure> {
+    let Some(name) = args.name.as_deref() else {
+        return Ok(items.iter().collect());
+    };
+    match items.iter().find(|item| item.name() == name) {
+        Some(item) => Ok(vec![item]),
+        None => Err(not_found(what, name, items.iter().map(Named::name))),
+    }
+}
+
+pub(super) const fn phase_style(phase: Phase) -> Style {
+    match phase {
+        Phase::Ready => GOOD,
+        Phase::Progressing | Phase::Waiting | Phase::Unknown => PENDING,
+        Phase::Blocked => BAD,
+        Phase::Held | Phase::Released => Style::new(),
+    }
+}
+
+/// An age at `at`, `elapsed` later.
+pub(super) fn age(age_ms: Option<u64>, elapsed: Duration) -> String {
+    age_ms
+        .map(|age| span(Duration::from_millis(age).saturating_add(elapsed)))
+        .unwrap_or_default()
+}
+
+fn volumes(volumes: &[&VolumeStatus], wide: bool, elapsed: Duration) -> String {
+    if volumes.is_empty() {
+        return "no volumes are declared\n".to_owned();
+    }
+    let mut header = vec![
+        "NAME", "PHASE", "REASON", "SIZE", "VM", "DEVICE", "EXPORT", "READ",
+    ];
+    if wide {
+        header.extend(["VOLUME", "SERIAL", "GENERATION", "OWNER", "MESSAGE"]);
+    }
+    let rows = volumes.iter().map(|volume| {
+        let mut row = vec![
+            plain(&volume.name),
+            cell(format!("{:?}", volume.phase), phase_style(volume.phase)),
+            plain(reason(volume)),
+            plain(or_empty(volume.capacity.cloud)),
+            plain(vm(volume)),
+            plain(or_empty(volume.device.as_ref().map(|device| &device.path))),
+            plain(or_empty(volume.export.as_ref().map(|export| &export.name))),
+            plain(age(volume.observed.age_ms, elapsed)),
+        ];
+        if wide {
+            row.extend([
+                plain(or_empty(volume.volume_id)),
+                plain(or_empty(volume.serial.as_ref())),
+                plain(volume.observed_generation),
+                plain(&volume.owner),
+                plain(&volume.message),
+            ]);
+        }
+        row
+    });
+    table(&header, rows)
+}
+
+/// Why a volume is in its phase: what holds it, or the step that is due.
+fn reason(volume: &VolumeStatus) -> String {
+    let held = volume.plan.held_by.first().map(|reason| &reason.code);
+    or_empty(held.or(volume.plan.now.as_ref().map(|step| &step.kind)))
+}
+
+fn vm(volume: &VolumeStatus) -> String {
+    match &volume.attachment {
+        Some(at) => at.vm_name.clone().unwrap_or_else(|| at.vm.to_string()),
+        None => String::new(),
+    }
+}
+
+fn exports(exports: &[&ExportStatus], wide: bool) -> String {
+    if exports.is_empty() {
+        return "the NBD server serves nothing\n".to_owned();
+    }
+    let mut header = vec!["NAME", "VOLUME", "SIZE", "MODE", "STATE"];
+    if wide {
+        header.push("BYTES");
+    }
+    let rows = exports.iter().map(|export| {
+        let (state, style) = match (export.draining, &export.volume, export.proven) {
+            (true, _, _) => ("Draining", PENDING),
+            (false, None, _) => ("Foreign", Style::new()),
+            (false, Some(_), true) => ("Proven", GOOD),
+            (false, Some(_), false) => ("NotProven", BAD),
+        };
+        let mut row = vec![
+            plain(&export.name),
+            plain(or_empty(export.volume.as_ref())),
+            plain(export.size),
+            plain(if export.read_only { "ro" } else { "rw" }),
+            cell(state, style),
+        ];
+        if wide {
+            row.push(plain(export.size.as_bytes()));
+        }
+        row
+    });
+    table(&header, rows)
+}
+
+fn sources(sources: &[&SourceStatus], elapsed: Duration) -> String {
+    let rows = sources.iter().map(|source| {
+        let state = if source.ok {
+            ("Ok", GOOD)
+        } else {
+            ("Failing", BAD)
+        };
+        vec![
+            plain(&source.name),
+            cell(state.0, state.1),
+            plain(age(source.age_ms, elapsed)),
+            plain(source.message.as_deref().unwrap_or_default()),
+        ]
+    });
+    table(&["NAME", "STATE", "READ", "MESSAGE"], rows)
+}
+
+/// The journal for people.
+pub fn intents(rows: &[JournalRow], wide: bool, now: Timestamp) -> String {
+    if rows.is_empty() {
+        return "no such calls are in the journal\n".to_owned();
+    }
+    let mut header = vec!["AGE", "VOLUME", "ACTION", "CAUSE", "STATE"];
+    if wide {
+        header.extend(["TOOK", "JOB", "ID", "GENERATION", "OWNER", "MESSAGE"]);
+    }
+    let rows = rows.iter().map(|row| journal_row(row, wide, now));
+    table(&header, rows)
+}
+
+fn journal_row(row: &JournalRow, wide: bool, now: Timestamp) -> Vec<Cell> {
+    let intent = &row.intent;
+    let (state, style, message) = match &row.settled {
+        None => match &intent.progress {
+            Progress::Journalled => ("Sending", PENDING, ""),
+            Progress::Submitted(_) => ("Running", PENDING, ""),
+            Progress::Undecided(_) => ("Undecided", BAD, ""),
+        },
+        Some(settled) => match &settled.outcome {
+            Outcome::Succeeded { .. } => ("Succeeded", GOOD, ""),
+            Outcome::Failed { text, .. } => ("Failed", BAD, text.as_str()),
+            Outcome::NeverSent => ("NeverSent", Style::new(), ""),
+            Outcome::Lost { text } => ("Lost", BAD, text.as_str()),
+        },
+    };
+    let mut cells = vec![
+        plain(span(now.since(intent.created))),
+        plain(&intent.name),
+        plain(&intent.action),
+        plain(intent.cause.as_str()),
+        cell(state, style),
+    ];
+    if wide {
+        let job = match &intent.progress {
+            Progress::Submitted(job) => Some(job),
+            Progress::Journalled | Progress::Undecided(_) => None,
+        };
+        let settled = row.settled.as_ref();
+        cells.extend([
+            plain(or_empty(
+                settled.map(|settled| span(settled.at.since(intent.created))),
+            )),
+            plain(or_empty(job)),
+            plain(intent.id),
+            plain(intent.generation),
+            plain(&row.owner),
+            plain(message),
+        ]);
+    }
+    cells
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,326 @@
+//! `volume-daemon plan`: what would be done for every volume, and why.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anstyle::Style;
+use serde::Serialize;
+
+use super::client::{self, Source};
+use super::output::{BAD, DIM, Exit, GOOD, HEAD, Io, PENDING, count, printable, span};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::model::{Timestamp, VolumeName};
+use crate::reconcile::status::{Phase, PlanStatus, Report, StepStatus, VolumeStatus};
+
+/// Shows what would be done for every volume, and why; changes nothing.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  volume-daemon plan                       what the daemon is about to do
+  volume-daemon plan new.yaml              what these specs would lead to, before they are installed
+  volume-daemon plan -o json | jq '.volumes[] | select(.group == \"blocked\")'
+
+Exit codes, the first that applies:
+  5  something is blocked, or could not be read: it may never come right by itself
+  2  something is to be done or waited for, and will be
+  0  nothing is to be done; volumes that their specs hold back count as that")]
+pub struct Args {
+    /// Spec files or directories to plan for instead of the accepted specs (works without the daemon)
+    #[arg(value_name = "PATH", conflicts_with = "online")]
+    paths: Vec<PathBuf>,
+    /// How to show it
+    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+    /// List the volumes that are in sync, too
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    source: Source,
+}
+
+/// How to show an answer. (Documented values would spread the help over many lines.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Output {
+    // For people.
+    Text,
+    // For programs.
+    Json,
+}
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// If neither the daemon nor the world can be asked, or nobody reads the answer.
+pub async fn run(
+    args: &Args,
+    config: &Config,
+    clock: &dyn Clock,
+    io: &mut Io<'_>,
+) -> anyhow::Result<Exit> {
+    let report = client::report(config, &args.source, &args.paths, io).await?;
+    match args.output {
+        Output::Text => io.text(&text(&printable(&report)?, args.all, clock.now().wall))?,
+        Output::Json => io.json(&Document::of(&report))?,
+    }
+    Ok(exit(&report))
+}
+
+/// What a volume's plan comes down to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Group {
+    /// A step is due.
+    ToDo,
+    /// A step follows once something has happened, which it will.
+    Waiting,
+    /// Somebody has to do something.
+    Blocked,
+    /// The spec says not to act.
+    Held,
+    /// Nothing is to be done.
+    InSync,
+    /// The spec is gone, and nothing is to be done any more.
+    Released,
+}
+
+impl Group {
+    const ALL: [Self; 6] = [
+        Self::ToDo,
+        Self::Waiting,
+        Self::Blocked,
+        Self::Held,
+        Self::InSync,
+        Self::Released,
+    ];
+
+    /// The group of a volume.
+    pub fn of(volume: &VolumeStatus) -> Self {
+        match volume.phase {
+            Phase::Ready => Self::InSync,
+            Phase::Progressing if volume.plan.now.is_some() => Self::ToDo,
+            Phase::Progressing | Phase::Waiting | Phase::Unknown => Self::Waiting,
+            Phase::Blocked => Self::Blocked,
+            Phase::Held => Self::Held,
+            Phase::Released => Self::Released,
+        }
+    }
+
+    const fn heading(self) -> &'static str {
+        match self {
+            Self::ToDo => "To do now",
+            Self::Waiting => "Waiting",
+            Self::Blocked => "Blocked",
+            Self::Held => "Held back by the spec",
+            Self::InSync => "In sync",
+            Self::Released => "Released",
+        }
+    }
+
+    const fn style(self) -> Style {
+        match self {
+            Self::ToDo | Self::Waiting => PENDING,
+            Self::Blocked => BAD,
+            Self::InSync => GOOD,
+            Self::Held | Self::Released => DIM,
+        }
+    }
+
+    const fn is_quiet(self) -> bool {
+        match self {
+            Self::InSync | Self::Released => true,
+            Self::ToDo | Self::Waiting | Self::Blocked | Self::Held => false,
+        }
+    }
+}
+
+/// How many volumes are in each group.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Summary {
+    to_do: usize,
+    waiting: usize,
+    blocked: usize,
+    held: usize,
+    in_sync: usize,
+    released: usize,
+}
+
+impl Summary {
+    fn of(report: &Report) -> Self {
+        let mut summary = Self::default();
+        for volume in &report.volumes {
+            let count = match Group::of(volume) {
+                Group::ToDo => &mut summary.to_do,
+                Group::Waiting => &mut summary.waiting,
+                Group::Blocked => &mut summary.blocked,
+                Group::Held => &mut summary.held,
+                Group::InSync => &mut summary.in_sync,
+                Group::Released => &mut summary.released,
+            };
+            *count += 1;
+        }
+        summary
+    }
+
+    fn sentence(&self) -> String {
+        let to_do = match self.to_do {
+            0 => "nothing to change".to_owned(),
+            many => format!("{} to change", count(many, "volume")),
+        };
+        let rest = [
+            (self.waiting, "waiting"),
+            (self.blocked, "blocked"),
+            (self.held, "held"),
+            (self.in_sync, "in sync"),
+            (self.released, "released"),
+        ];
+        let rest = rest
+            .into_iter()
+            .filter(|(many, _)| *many > 0)
+            .map(|(many, what)| format!("{many} {what}"));
+        let parts: Vec<String> = std::iter::once(to_do).chain(rest).collect();
+        parts.join(", ")
+    }
+}
+
+/// What scripts learn: what needs a person first, then what will pass. A script that gets
+/// [`Exit::Differences`] may wait; one that gets [`Exit::Blocked`] would wait for ever.
+fn exit(report: &Report) -> Exit {
+    let summary = Summary::of(report);
+    if summary.blocked > 0 || unread(report).next().is_some() {
+        Exit::Blocked
+    } else if summary.to_do > 0 || summary.waiting > 0 {
+        Exit::Differences
+    } else {
+        Exit::Fine
+    }
+}
+
+/// Sources without which nothing is known of any volume. Where the host or the NBD server is
+/// needed and cannot be read, the volume itself is blocked; elsewhere they do not matter.
+pub(super) fn unread(report: &Report) -> impl Iterator<Item = &str> {
+    let failing = report.sources.iter().filter(|source| !source.ok);
+    failing
+        .map(|source| source.name.as_str())
+        .filter(|name| ["cloudstack", "specs", "store"].contains(name))
+}
+
+/// The plan for programs.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document<'a> {
+    at: Timestamp,
+    frozen: Option<&'a str>,
+    summary: Summary,
+    volumes: Vec<Entry<'a>>,
+}
+
+#[derive(Serialize)]
+struct Entry<'a> {
+    name: &'a VolumeName,
+    group: Group,
+    phase: Phase,
+    message: &'a str,
+    plan: &'a PlanStatus,
+}
+
+impl<'a> Document<'a> {
+    fn of(report: &'a Report) -> Self {
+        let volumes = report.volumes.iter().map(|volume| Entry {
+            name: &volume.name,
+            group: Group::of(volume),
+            phase: volume.phase,
+            message: &volume.message,
+            plan: &volume.plan,
+        });
+        Self {
+            at: report.at,
+            frozen: report.frozen.as_deref(),
+            summary: Summary::of(report),
+            volumes: volumes.collect(),
+        }
+    }
+}
+
+/// The plan for people. `all` lists the volumes in sync, too.
+pub fn text(report: &Report, all: bool, now: Timestamp) -> String {
+    let mut text = warnings(report);
+    for group in Group::ALL {
+        let mut members = report
+            .volumes
+            .iter()
+            .filter(|volume| Group::of(volume) == group)
+            .peekable();
+        if members.peek().is_none() || (group.is_quiet() && !all) {
+            continue;
+        }
+        let (style, heading) = (group.style(), group.heading());
+        let _ = writeln!(text, "{style}{heading}{style:#}");
+        for volume in members {
+            let _ = writeln!(text, "  {HEAD}{}{HEAD:#}", volume.name);
+            text.push_str(&path(&volume.plan, "    ", now.since(report.at)));
+        }
+        text.push('\n');
+    }
+    if report.volumes.is_empty() {
+        text.push_str("no volumes are declared\n");
+    } else {
+        let _ = writeln!(text, "{}", Summary::of(report).sentence());
+    }
+    text
+}
+
+/// What makes the rest of a report less than the whole truth.
+pub(super) fn warnings(report: &Report) -> String {
+    let mut text = String::new();
+    for source in report.sources.iter().filter(|source| !source.ok) {
+        let why = source.message.as_deref().unwrap_or("not read yet");
+        let _ = writeln!(text, "{BAD}warning:{BAD:#} {}: {why}", source.name);
+    }
+    if let Some(why) = &report.frozen {
+        let _ = writeln!(text, "{BAD}warning:{BAD:#} implied steps are frozen: {why}");
+    }
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+/// What stands in the way and the steps, one below the other.
+pub(super) fn path(plan: &PlanStatus, indent: &str, elapsed: Duration) -> String {
+    let mut text = String::new();
+    for reason in &plan.held_by {
+        let _ = writeln!(text, "{indent}{}: {}", reason.code, reason.message);
+    }
+    if let Some(due) = due(plan, elapsed) {
+        let _ = writeln!(text, "{indent}{DIM}{due}{DIM:#}");
+    }
+    let steps = plan.now.iter().chain(&plan.then);
+    for (
+        number,
+        StepStatus {
+            text: step, reason, ..
+        },
+    ) in (1..).zip(steps)
+    {
+        let _ = writeln!(text, "{indent}{number}. {step}");
+        if !reason.is_empty() {
+            let _ = writeln!(text, "{indent}   {DIM}{reason}{DIM:#}");
+        }
+    }
+    text
+}
+
+fn due(plan: &PlanStatus, elapsed: Duration) -> Option<String> {
+    let left = Duration::from_millis(plan.next_in_ms?).saturating_sub(elapsed);
+    Some(if left < Duration::from_secs(1) {
+        "due now".to_owned()
+    } else {
+        format!("due in {}", span(left))
+    })
+}
+
+#[cfg(test)]
+mod tests;
