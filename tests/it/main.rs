@@ -4,6 +4,7 @@
 //! simulator on an explicit clock; only HTTP and the NBD server are stood in for. Invariants are
 //! asserted after every single effect.
 
+mod cli;
 mod convergence;
 mod rig;
 mod scenarios;

@@ -1,0 +1,167 @@
+//! The binary itself: what only a process has, its exit status and its signals.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, Output, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use volume_daemon::model::{InstanceId, Timestamp};
+use volume_daemon::reconcile::status::{Report, SourceStatus};
+
+/// A command line that sees neither the settings nor the environment of this machine.
+fn volume_daemon(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_volume-daemon"));
+    command
+        .env_clear()
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// Where a daemon can be played.
+fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    (listener, address)
+}
+
+/// Takes one request.
+fn asked(listener: &TcpListener) -> TcpStream {
+    let (mut stream, _) = listener.accept().expect("a connection");
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("a request");
+        request.extend(byte);
+    }
+    stream
+}
+
+/// Answers with a report on no volumes, by a daemon that sees CloudStack.
+fn answer(mut stream: TcpStream) {
+    let report = Report {
+        at: Timestamp::from_millis(1_800_000_000_000),
+        instance: InstanceId::new(uuid::Uuid::from_u128(1)),
+        self_vm: None,
+        sources: vec![SourceStatus {
+            name: "cloudstack".to_owned(),
+            ok: true,
+            message: None,
+            age_ms: Some(1000),
+        }],
+        frozen: None,
+        volumes: Vec::new(),
+        exports: Vec::new(),
+    };
+    let body = serde_json::to_string(&report).expect("JSON");
+    let length = body.len();
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    )
+    .expect("sent");
+}
+
+fn start(address: SocketAddr, config: &str, arguments: &[&str]) -> Child {
+    let listen = format!("--set=api.listen={address}");
+    let all = [arguments, &[&listen, "--config", config]].concat();
+    volume_daemon(&all).spawn().expect("it runs")
+}
+
+fn empty_config() -> tempfile::NamedTempFile {
+    tempfile::NamedTempFile::new().expect("a file")
+}
+
+fn ended(child: Child) -> (Option<i32>, String, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = child.wait_with_output().expect("it ends");
+    assert_eq!(status.signal(), None);
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (status.code(), text(stdout), text(stderr))
+}
+
+#[test]
+fn help_and_usage_have_their_exit_codes() {
+    for (arguments, code) in [
+        (&["--help"] as &[&str], 0),
+        (&["--version"], 0),
+        (&["help", "plan"], 0),
+        (&[], 3),
+        (&["plna"], 3),
+        (&["wait", "volume/a", "--for=redy"], 3),
+        (&["plan", "--config", "/nonexistent/config.toml"], 3),
+    ] {
+        let child = volume_daemon(arguments).spawn().expect("it runs");
+        let (ended, out, err) = ended(child);
+        assert_eq!(ended, Some(code), "{arguments:?}: {out}{err}");
+        assert_eq!(out.is_empty(), code != 0, "{arguments:?}: {out}");
+        assert_eq!(err.is_empty(), code == 0, "{arguments:?}: {err}");
+    }
+}
+
+#[test]
+fn an_answer_has_no_colours_in_a_pipe() {
+    let config = empty_config();
+    let path = config.path().to_str().expect("UTF-8");
+    for (color, colourful) in [("auto", false), ("never", false), ("always", true)] {
+        let (listener, address) = listener();
+        let child = start(address, path, &["get", "sources", "--color", color]);
+        answer(asked(&listener));
+        let (code, out, err) = ended(child);
+        assert_eq!((code, err.as_str()), (Some(0), ""));
+        assert_eq!(out.contains('\x1b'), colourful, "{color}: {out:?}");
+    }
+}
+
+#[test]
+fn ctrl_c_ends_it_at_once_while_it_waits() {
+    let config = empty_config();
+    let (listener, address) = listener();
+    let path = config.path().to_str().expect("UTF-8");
+    let mut child = start(address, path, &["wait", "volume/a", "--for=Ready"]);
+    answer(asked(&listener));
+    // It has looked once, and says so.
+    let mut said = BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut line = String::new();
+    said.read_line(&mut line).expect("a line");
+    assert_eq!(line, "volume/a: not declared\n");
+    interrupt(&child);
+    assert_eq!(ended(child).0, Some(130));
+}
+
+#[test]
+fn ctrl_c_ends_it_at_once_while_the_daemon_is_silent() {
+    let config = empty_config();
+    let (listener, address) = listener();
+    let path = config.path().to_str().expect("UTF-8");
+    let child = start(address, path, &["plan"]);
+    let _silent = asked(&listener);
+    interrupt(&child);
+    let (code, out, err) = ended(child);
+    assert_eq!((code, out.as_str(), err.as_str()), (Some(130), "", ""));
+}
+
+fn interrupt(child: &Child) {
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a process id"));
+    kill(pid, Signal::SIGINT).expect("it is there");
+}
+
+#[test]
+fn an_answer_that_nobody_reads_ends_quietly() {
+    let config = empty_config();
+    let (listener, address) = listener();
+    let path = config.path().to_str().expect("UTF-8");
+    let mut child = start(address, path, &["plan", "-o", "json"]);
+    let stream = asked(&listener);
+    drop(child.stdout.take());
+    answer(stream);
+    let (code, _, err) = ended(child);
+    assert_eq!((code, err.as_str()), (Some(141), ""));
+}
