@@ -11,6 +11,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::host::Host;
 use crate::model::memory::Memory;
+use crate::model::observed::Unlisted;
 use crate::model::{
     AcceptedDocument, DesiredVolume, InstanceId, Now, Observed, Owner, Presence, SourceFile,
     SpecUid, VolumeId, VolumeName,
@@ -241,7 +242,7 @@ async fn observe(
     };
     match observe::cloud(&client, &query).await {
         Ok(answer) => absorb(&mut observed.cloud, answer),
-        Err(error) => observed.cloud.listed = Err(chain(&error)),
+        Err(error) => observed.cloud.listed = Err(Unlisted::Failed(chain(&error))),
     }
     let missing: Vec<VolumeId> = memory
         .bindings

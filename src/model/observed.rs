@@ -257,11 +257,29 @@ pub struct CloudView {
     pub vms: BTreeMap<VmId, CloudVm>,
     /// When the last complete listing of volumes and VMs began; `Err` says why there
     /// is none that still counts.
-    pub listed: Result<BootTime, String>,
+    pub listed: Result<BootTime, Unlisted>,
     /// Zones and offerings, if they were needed yet.
     pub catalogue: Option<Catalogue>,
     /// The server's clock, and when it was read.
     pub server_time: Option<(Timestamp, BootTime)>,
+}
+
+/// Why there is no listing that counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unlisted {
+    /// CloudStack was not asked yet, or has not answered yet.
+    NotAsked,
+    /// It could not be read, for this reason.
+    Failed(String),
+}
+
+impl fmt::Display for Unlisted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::NotAsked => "CloudStack has not answered yet",
+            Self::Failed(why) => why,
+        })
+    }
 }
 
 impl Default for CloudView {
@@ -271,7 +289,7 @@ impl Default for CloudView {
             absent: BTreeMap::new(),
             named: BTreeMap::new(),
             vms: BTreeMap::new(),
-            listed: Err("CloudStack was not asked yet".to_owned()),
+            listed: Err(Unlisted::NotAsked),
             catalogue: None,
             server_time: None,
         }
@@ -284,7 +302,7 @@ impl CloudView {
     /// Missing from a listing is Unknown, not Absent: page sets never prove absence.
     pub fn volume(&self, id: VolumeId, since: Option<BootTime>) -> Reading<&CloudVolume> {
         if let Err(why) = &self.listed {
-            return Reading::Unknown(why.clone());
+            return Reading::Unknown(why.to_string());
         }
         let counts = |begun: BootTime| since.is_none_or(|since| begun > since);
         match (self.volumes.get(&id), self.absent.get(&id)) {
@@ -309,7 +327,7 @@ impl CloudView {
     /// here: nothing destructive follows from that.
     pub fn vm(&self, id: VmId) -> Reading<&CloudVm> {
         match (&self.listed, self.vms.get(&id)) {
-            (Err(why), _) => Reading::Unknown(why.clone()),
+            (Err(why), _) => Reading::Unknown(why.to_string()),
             (Ok(_), Some(vm)) => Reading::Present(vm),
             (Ok(_), None) => Reading::Absent,
         }
@@ -396,6 +414,13 @@ pub struct HostView {
     pub begun: BootTime,
 }
 
+impl HostView {
+    /// Whether there was a scan at all.
+    pub fn was_read(&self) -> bool {
+        self.begun > BootTime::default()
+    }
+}
+
 impl Default for HostView {
     fn default() -> Self {
         Self {
@@ -466,6 +491,13 @@ pub struct NbdView {
     pub begun: BootTime,
 }
 
+impl NbdView {
+    /// Whether it was asked at all.
+    pub fn was_asked(&self) -> bool {
+        self.begun > BootTime::default()
+    }
+}
+
 impl Default for NbdView {
     fn default() -> Self {
         Self {
@@ -508,7 +540,7 @@ mod tests {
         assert_eq!(view.volume(id, None), Reading::Absent);
         assert_eq!(view.volume(id, Some(at(19))), Reading::Absent);
         assert!(matches!(view.volume(id, Some(at(20))), Reading::Unknown(_)));
-        view.listed = Err("away".to_owned());
+        view.listed = Err(Unlisted::Failed("away".to_owned()));
         assert!(matches!(view.volume(id, None), Reading::Unknown(_)));
     }
 }

@@ -78,8 +78,11 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// A moment on the boot clock (`CLOCK_BOOTTIME`): milliseconds since the machine
-/// booted, counting suspend. Never goes backwards; means nothing after a reboot.
+/// A moment on the boot clock (`CLOCK_BOOTTIME`): microseconds since the machine booted,
+/// counting suspend. Never goes backwards; means nothing after a reboot.
+///
+/// Order on this clock decides what a reading says about a change, so a [`crate::clock::Clock`]
+/// of a running daemon never tells the same moment twice.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
@@ -89,11 +92,16 @@ pub struct BootTime(u64);
 impl BootTime {
     /// A moment so many milliseconds after boot.
     pub const fn from_millis(millis: u64) -> Self {
-        Self(millis)
+        Self(millis.saturating_mul(1000))
     }
 
-    /// Milliseconds since boot.
-    pub const fn as_millis(self) -> u64 {
+    /// A moment so many microseconds after boot.
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since boot.
+    pub const fn as_micros(self) -> u64 {
         self.0
     }
 
@@ -102,13 +110,13 @@ impl BootTime {
     pub fn plus(self, by: Duration) -> Self {
         Self(
             self.0
-                .saturating_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX)),
+                .saturating_add(u64::try_from(by.as_micros()).unwrap_or(u64::MAX)),
         )
     }
 
     /// How long after `earlier` this is; zero if it is not after it.
     pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_millis(self.0.saturating_sub(earlier.0))
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 }
 

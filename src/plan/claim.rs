@@ -6,7 +6,7 @@
 use crate::model::action::{CLAIM_TAG, Claim, Mark};
 use crate::model::desired::{AttachVm, Origin};
 use crate::model::memory::{Binding, Resolution};
-use crate::model::observed::{CloudVolume, Reading, VolumeState};
+use crate::model::observed::{CloudVolume, Reading, Unlisted, VolumeState};
 use crate::model::{Action, ByteSize, Cause, VolumeId};
 
 use super::decide::{Case, Path};
@@ -25,10 +25,7 @@ fn find<'a>(case: &Case<'a>, path: &mut Path) -> Option<&'a CloudVolume> {
     let listed = match &cloud.listed {
         Ok(begun) => *begun,
         Err(why) => {
-            path.block(Blocked::SourceUnknown {
-                source: "CloudStack",
-                why: why.clone(),
-            });
+            unlisted(why, path);
             return None;
         }
     };
@@ -64,6 +61,17 @@ fn find<'a>(case: &Case<'a>, path: &mut Path) -> Option<&'a CloudVolume> {
             });
             None
         }
+    }
+}
+
+/// CloudStack cannot be read: not yet, or not now.
+pub(super) fn unlisted(why: &Unlisted, path: &mut Path) {
+    match why {
+        Unlisted::NotAsked => path.observe("CloudStack for the first time"),
+        Unlisted::Failed(why) => path.block(Blocked::SourceUnknown {
+            source: "CloudStack",
+            why: why.clone(),
+        }),
     }
 }
 

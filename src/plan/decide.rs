@@ -296,12 +296,9 @@ fn lost(case: &Case<'_>, binding: &Binding, path: &mut Path) {
 fn without_cloud(case: &Case<'_>, binding: &Binding, why: String, path: &mut Path) {
     match &case.world.observed.cloud.listed {
         Ok(_) => path.observe(format!("volume {}: {why}", binding.volume)),
-        Err(_) => {
+        Err(unlisted) => {
             serve::serve_unconfirmed(case, binding, path);
-            path.block(Blocked::SourceUnknown {
-                source: "CloudStack",
-                why,
-            });
+            claim::unlisted(unlisted, path);
         }
     }
 }
@@ -343,14 +340,8 @@ fn goal<'a>(case: &Case<'a>, path: &mut Path) -> Option<Goal<'a>> {
         Some(AttachVm::Nobody) => GoalVm::Nobody,
         Some(AttachVm::SelfVm) => match case.self_vm() {
             Reading::Present(vm) => GoalVm::On(vm),
-            Reading::Absent => {
-                path.block(Blocked::SelfUnknown {
-                    why: "this machine has no VM id".to_owned(),
-                });
-                return None;
-            }
-            Reading::Unknown(why) => {
-                path.block(Blocked::SelfUnknown { why });
+            unknown => {
+                serve::self_unknown(case, unknown, path);
                 return None;
             }
         },
@@ -467,7 +458,7 @@ fn gate(case: &Case<'_>, step: Step) -> Gated {
         let listed = match &cloud.listed {
             Ok(begun) => *begun,
             Err(why) => {
-                let why = why.clone();
+                let why = why.to_string();
                 let source = "CloudStack";
                 return held(step, Blocked::SourceUnknown { source, why });
             }

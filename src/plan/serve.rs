@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::model::action::DeviceProof;
 use crate::model::memory::Binding;
 use crate::model::observed::{CloudVolume, Device, Reading, ServedExport};
-use crate::model::{Action, ByteSize, Cause, ExportName, NodeName, VolumeId, WithdrawMode};
+use crate::model::{Action, ByteSize, Cause, ExportName, NodeName, VmId, VolumeId, WithdrawMode};
 
 use super::Step;
 use super::decide::{Case, Goal, Path, serial};
@@ -90,11 +90,7 @@ pub(super) fn serve(
     let here = match (case.self_vm(), volume.attachment) {
         (Reading::Present(here), Some(at)) => at.vm == here,
         (Reading::Present(_), None) => false,
-        (Reading::Absent | Reading::Unknown(_), _) => {
-            return path.block(Blocked::SelfUnknown {
-                why: "the host could not tell".to_owned(),
-            });
-        }
+        (unknown, _) => return self_unknown(case, unknown, path),
     };
     let name = export_name(case, binding);
     if !here {
@@ -109,6 +105,19 @@ pub(super) fn serve(
         return;
     }
     offer(case, binding, volume.size, &name, wanted.read_only, path);
+}
+
+/// It is not known which VM this is: not yet, or not at all.
+pub(super) fn self_unknown(case: &Case<'_>, vm: Reading<VmId>, path: &mut Path) {
+    if !case.world.observed.host.was_read() {
+        return path.observe("the host for the first time");
+    }
+    path.block(Blocked::SelfUnknown {
+        why: match vm {
+            Reading::Unknown(why) => why,
+            Reading::Present(_) | Reading::Absent => "this machine has no VM id".to_owned(),
+        },
+    });
 }
 
 /// Exports with CloudStack away, if the last accepted view named this VM and nothing was open
@@ -234,11 +243,15 @@ fn prove(
         }
         Reading::Unknown(why) => {
             match &case.world.observed.host.disks {
-                Reading::Unknown(_) => path.block(Blocked::SourceUnknown {
-                    source: "the host",
-                    why,
-                }),
-                Reading::Present(_) | Reading::Absent => path.observe(format!("the host: {why}")),
+                Reading::Unknown(_) if case.world.observed.host.was_read() => {
+                    path.block(Blocked::SourceUnknown {
+                        source: "the host",
+                        why,
+                    })
+                }
+                Reading::Unknown(_) | Reading::Present(_) | Reading::Absent => {
+                    path.observe(format!("the host: {why}"));
+                }
             }
             return None;
         }
@@ -378,6 +391,10 @@ fn readable<'a>(
         Reading::Present(exports) => Some(exports),
         Reading::Absent => {
             path.observe("the NBD server");
+            None
+        }
+        Reading::Unknown(_) if !case.world.observed.nbd.was_asked() => {
+            path.observe("the NBD server for the first time");
             None
         }
         Reading::Unknown(why) => {

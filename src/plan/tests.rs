@@ -15,7 +15,7 @@ use crate::model::memory::{
 };
 use crate::model::observed::{
     Attachment, Catalogue, CloudView, CloudVm, CloudVolume, Device, DeviceNumber, DeviceUser,
-    Disks, HostView, Named, NbdView, ServedExport, VmState, VolumeKind, VolumeState,
+    Disks, HostView, Named, NbdView, ServedExport, Unlisted, VmState, VolumeKind, VolumeState,
 };
 use crate::model::{
     ByteSize, ExportName, InstanceId, IntentId, JobId, NodeName, OfferingId, Reading, Serial,
@@ -702,7 +702,7 @@ fn what_is_wrong_on_the_host_ends_at_once() {
             |w| {
                 unplug(w);
                 w.desired.files = SourceHealth::Suspect("empty".to_owned());
-                w.observed.cloud.listed = Err("away".to_owned());
+                w.observed.cloud.listed = Err(Unlisted::Failed("away".to_owned()));
                 spec(w).suspend = true;
             },
             "Act Withdraw Hard healing",
@@ -850,7 +850,7 @@ fn exports_take_every_fact() {
             "CloudStack away, nothing served, last seen here",
             |w| {
                 exports(w).clear();
-                w.observed.cloud.listed = Err("away".to_owned());
+                w.observed.cloud.listed = Err(Unlisted::Failed("away".to_owned()));
                 remember_view(w, Some(here()));
             },
             "Act Export declared",
@@ -859,7 +859,7 @@ fn exports_take_every_fact() {
             "CloudStack away, nothing served, last seen elsewhere",
             |w| {
                 exports(w).clear();
-                w.observed.cloud.listed = Err("away".to_owned());
+                w.observed.cloud.listed = Err(Unlisted::Failed("away".to_owned()));
                 remember_view(w, Some(other()));
             },
             "Blocked SourceUnknown",
@@ -921,9 +921,17 @@ fn gates_hold_every_step_back() {
             "CloudStack away",
             |w| {
                 unbound(w);
-                w.observed.cloud.listed = Err("away".to_owned());
+                w.observed.cloud.listed = Err(Unlisted::Failed("away".to_owned()));
             },
             "Blocked SourceUnknown > Attach > Export",
+        ),
+        (
+            "CloudStack has not answered yet",
+            |w| {
+                unbound(w);
+                w.observed.cloud.listed = Err(Unlisted::NotAsked);
+            },
+            "Observing",
         ),
         (
             "the last listing is old",

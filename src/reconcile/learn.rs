@@ -2,7 +2,7 @@
 
 use crate::model::desired::{AttachVm, DesiredVolume, Presence};
 use crate::model::memory::{AcceptedView, Binding};
-use crate::model::observed::{CloudView, CloudVolume};
+use crate::model::observed::{CloudView, CloudVolume, Unlisted};
 use crate::model::{BootTime, Now, Reading, VmId, VolumeId, VolumeName};
 use crate::observe::{CloudAnswer, CloudListing, CloudQuery};
 
@@ -66,7 +66,7 @@ impl Core {
         if listed.is_ok() {
             self.replan = true;
         }
-        *listed = Err(why);
+        *listed = Err(Unlisted::Failed(why));
         self.wake_observing(now);
     }
 

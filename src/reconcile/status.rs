@@ -763,7 +763,11 @@ fn sources(world: &World, store_down: Option<&str>, now: Now) -> Vec<SourceStatu
     };
     let cloud = observed.cloud.listed.as_ref();
     vec![
-        source("cloudstack", cloud.err().cloned(), cloud.ok().copied()),
+        source(
+            "cloudstack",
+            cloud.err().map(ToString::to_string),
+            cloud.ok().copied(),
+        ),
         source(
             "host",
             unknown(&observed.host.disks),

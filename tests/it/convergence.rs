@@ -303,6 +303,8 @@ impl Run {
         self.restart_cloudstack();
         self.alive().await;
         let before = self.rig.transport.count();
+        // Whoever waits for clients looks again within half a minute.
+        self.rig.run_for(Duration::from_secs(60)).await;
         // The guard may hold implied steps back for an hour.
         let settled = self.rig.settle(4 * HOUR).await;
         let says: Vec<String> = NAMES.iter().map(|name| self.rig.says(name)).collect();
