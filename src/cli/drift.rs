@@ -22,7 +22,7 @@ Examples:
 
 Exit codes, the first that applies:
   2  something differs
-  5  nothing is seen to differ, but something could not be read
+  5  nothing is seen to differ, but something is blocked or could not be read
   0  nothing differs")]
 pub struct Args {
     /// How to show it
@@ -42,7 +42,7 @@ pub async fn run(args: &Args, config: &Config, io: &mut Io<'_>) -> anyhow::Resul
         Output::Text => io.text(&text(&printable(&report)?))?,
         Output::Json => io.json(&Document {
             at: report.at,
-            unread: unread(&report),
+            unclear: unclear(&report),
             drift: entries(&report),
         })?,
     }
@@ -53,8 +53,8 @@ pub async fn run(args: &Args, config: &Config, io: &mut Io<'_>) -> anyhow::Resul
 #[derive(Serialize)]
 struct Document<'a> {
     at: Timestamp,
-    /// Sources and volumes that could not be read, so that nothing is known of them.
-    unread: Vec<&'a str>,
+    /// Sources and volumes of which it is not known that nothing differs.
+    unclear: Vec<&'a str>,
     drift: Vec<Entry<'a>>,
 }
 
@@ -77,22 +77,27 @@ fn entries(report: &Report) -> Vec<Entry<'_>> {
         .collect()
 }
 
-fn unread(report: &Report) -> Vec<&str> {
-    plan::unread(report).chain(unread_volumes(report)).collect()
+fn unclear(report: &Report) -> Vec<&str> {
+    plan::unread(report)
+        .chain(unclear_volumes(report))
+        .collect()
 }
 
-fn unread_volumes(report: &Report) -> impl Iterator<Item = &str> {
-    let unread = report.volumes.iter().filter(|volume| {
-        let mut reasons = volume.plan.held_by.iter();
-        volume.phase == Phase::Unknown || reasons.any(|reason| reason.code == "SourceUnknown")
+/// Volumes that were not read, or are not as asked for and yet have no difference to show:
+/// where a step is blocked before anything can be compared, there is none.
+fn unclear_volumes(report: &Report) -> impl Iterator<Item = &str> {
+    let unclear = report.volumes.iter().filter(|volume| match volume.phase {
+        Phase::Unknown => true,
+        Phase::Blocked => volume.drift.is_empty(),
+        Phase::Ready | Phase::Progressing | Phase::Waiting | Phase::Held | Phase::Released => false,
     });
-    unread.map(|volume| volume.name.as_str())
+    unclear.map(|volume| volume.name.as_str())
 }
 
 fn exit(report: &Report) -> Exit {
     if !entries(report).is_empty() {
         Exit::Differences
-    } else if !unread(report).is_empty() {
+    } else if !unclear(report).is_empty() {
         Exit::Blocked
     } else {
         Exit::Fine
@@ -154,9 +159,10 @@ pub fn text(report: &Report) -> String {
             count(entries.len(), "difference")
         );
     }
-    let unknown = unread_volumes(report).count();
-    if unknown > 0 {
-        let _ = write!(text, ", {unknown} could not be read");
+    let unclear: Vec<&str> = unclear_volumes(report).collect();
+    if !unclear.is_empty() {
+        let _ = write!(text, "; not clear for {}", unclear.join(", "));
+        text.push_str(": volume-daemon plan says why");
     }
     text.push('\n');
     text
@@ -207,10 +213,13 @@ logs     spec.export.readOnly   true      false
         let of_volume = report([ready("a"), unknown("b")]);
         assert_eq!(
             text(&of_volume),
-            "no drift in 2 volumes, 1 could not be read\n"
+            "no drift in 2 volumes; not clear for b: volume-daemon plan says why\n"
         );
         assert_eq!(exit(&of_volume), Exit::Blocked);
-        assert_eq!(unread(&of_volume), ["b"]);
+        assert_eq!(unclear(&of_volume), ["b"]);
+        let mut nothing_to_compare = blocked("c");
+        nothing_to_compare.drift.clear();
+        assert_eq!(exit(&report([nothing_to_compare])), Exit::Blocked);
         let mut of_source = report([ready("a")]);
         of_source.sources[0].ok = false;
         assert_eq!(

@@ -166,7 +166,7 @@ impl Summary {
 
     fn sentence(&self) -> String {
         let to_do = match self.to_do {
-            0 => "nothing to change".to_owned(),
+            0 => "nothing to do now".to_owned(),
             many => format!("{} to change", count(many, "volume")),
         };
         let rest = [

@@ -9,7 +9,7 @@ fn shown(report: &Report, all: bool) -> String {
 #[test]
 fn nothing_to_do_is_one_line() {
     let report = report([ready("a"), ready("b")]);
-    assert_eq!(shown(&report, false), "nothing to change, 2 in sync\n");
+    assert_eq!(shown(&report, false), "nothing to do now, 2 in sync\n");
     assert_eq!(exit(&report), Exit::Fine);
     let none = super::super::fixture::report([]);
     assert_eq!(shown(&none, false), "no volumes are declared\n");
@@ -74,7 +74,7 @@ In sync
 Released
   g
 
-nothing to change, 1 in sync, 1 released
+nothing to do now, 1 in sync, 1 released
 ";
     assert_eq!(shown(&report, true), expected);
 }
@@ -89,7 +89,7 @@ fn what_cannot_be_read_and_what_is_frozen_comes_first() {
 warning: cloudstack: connection refused
 warning: implied steps are frozen: 4 of 9 volumes vanished
 
-nothing to change, 1 in sync
+nothing to do now, 1 in sync
 ";
     assert_eq!(shown(&report, false), expected);
 }
