@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
+use super::output::{Exit, Failure};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::host::Host;
@@ -66,17 +67,11 @@ pub async fn report(config: &Config, paths: &[PathBuf]) -> anyhow::Result<Report
 /// # Errors
 /// If the store cannot be read.
 pub async fn intents(config: &Config, filter: IntentFilter) -> anyhow::Result<Vec<JournalRow>> {
-    let store = Store::open_read_only(&config.store.url).await?;
-    Ok(store.intents(filter).await?)
-}
-
-/// Spec files as the store last judged them.
-///
-/// # Errors
-/// If the store cannot be read.
-pub async fn sources(config: &Config) -> anyhow::Result<Vec<SourceFile>> {
-    let store = Store::open_read_only(&config.store.url).await?;
-    Ok(store.load().await?.files)
+    match Store::open_read_only(&config.store.url).await {
+        Ok(store) => Ok(store.intents(filter).await?),
+        Err(error) if error.is_missing() => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 type Remembered = (Memory, Vec<DesiredVolume>, Vec<SourceFile>);
@@ -154,7 +149,14 @@ fn given(paths: &[PathBuf], stored: &[DesiredVolume]) -> anyhow::Result<Desired>
         let label = path.display().to_string();
         let parsed = match spec::parse(&label, &text) {
             Ok(parsed) => parsed,
-            Err(problems) => bail!("{}", spec::render(&problems, &text, false)),
+            Err(problems) => {
+                let failure = Failure {
+                    message: spec::render(&problems, &text, false),
+                    hint: None,
+                    exit: Exit::Invalid,
+                };
+                return Err(failure.into());
+            }
         };
         for parsed in parsed {
             let accepted = AcceptedDocument {
