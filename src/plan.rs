@@ -13,6 +13,7 @@ mod decide;
 mod drift;
 mod guard;
 mod index;
+mod path;
 mod reason;
 mod resolve;
 mod serve;

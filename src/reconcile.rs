@@ -5,16 +5,20 @@
 //! explicit clock, and stop between any two.
 
 mod backoff;
+mod conditions;
 mod core;
 mod dispatch;
 mod execute;
 mod learn;
 mod queue;
+pub mod report;
 pub mod run;
 pub mod settle;
 pub mod specs;
-pub mod status;
+mod status;
 
+pub use self::conditions::Transitions;
 pub use self::core::{Core, Effect, Event, JobAnswers, Memo, Pace};
 pub use self::execute::{Seen, broken, execute};
 pub use self::learn::absorb;
+pub use self::status::{plan_status, write};

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::offline;
 use super::output::{self, Io};
 use crate::config::{Address, Config};
-use crate::reconcile::status::Report;
+use crate::reconcile::report::Report;
 use crate::store::{IntentFilter, JournalRow};
 
 /// How long the daemon may take for one answer: it answers from memory.

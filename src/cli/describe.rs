@@ -12,7 +12,7 @@ use super::plan::{path, warnings};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::{Timestamp, VolumeName};
-use crate::reconcile::status::{IntentStatus, Report, Truth, VolumeStatus};
+use crate::reconcile::report::{IntentStatus, Report, Truth, VolumeStatus};
 
 /// Shows everything that is known of one volume, what comes next, and what can be done.
 #[derive(Debug, clap::Args)]

@@ -10,7 +10,7 @@ use super::plan::{self, Output, warnings};
 use crate::config::Config;
 use crate::model::{Timestamp, VolumeName};
 use crate::plan::{Drift, DriftClass};
-use crate::reconcile::status::{Phase, Report};
+use crate::reconcile::report::{Phase, Report};
 
 /// Shows what differs from the specs while nobody is working on it.
 #[derive(Debug, clap::Args)]

@@ -14,7 +14,7 @@ use crate::model::{
     ByteSize, Cause, InstanceId, IntentId, JobId, Serial, Timestamp, VmId, VolumeId,
 };
 use crate::plan::{Drift, DriftClass};
-use crate::reconcile::status::{
+use crate::reconcile::report::{
     AttachmentStatus, Capacity, Condition, DeviceStatus, ExportStatus, IntentStatus,
     ObservedStatus, Phase, PlanStatus, Reason, Report, SourceStatus, StepStatus, Truth,
     VolumeExport, VolumeStatus,

@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::memory::{Outcome, Progress};
 use crate::model::{Timestamp, VolumeName};
-use crate::reconcile::status::{ExportStatus, Phase, Report, SourceStatus, VolumeStatus};
+use crate::reconcile::report::{ExportStatus, Phase, Report, SourceStatus, VolumeStatus};
 use crate::store::{IntentFilter, JournalRow};
 
 /// How many calls are listed unless more are asked for.

@@ -20,8 +20,8 @@ use crate::model::{
 use crate::nbd::ExportServer;
 use crate::observe::{self, CloudQuery};
 use crate::plan::{Desired, Guard, Policy, SourceHealth, World, plan, resolve};
-use crate::reconcile::absorb;
-use crate::reconcile::status::{Report, Transitions, report as write};
+use crate::reconcile::report::Report;
+use crate::reconcile::{Transitions, absorb, write};
 use crate::source::{DirectoryState, Known, SpecDirectory};
 use crate::spec;
 use crate::store::{IntentFilter, JournalRow, Store};

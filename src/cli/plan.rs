@@ -12,7 +12,7 @@ use super::output::{BAD, DIM, Exit, GOOD, HEAD, Io, PENDING, count, printable, s
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::{Timestamp, VolumeName};
-use crate::reconcile::status::{Phase, PlanStatus, Report, StepStatus, VolumeStatus};
+use crate::reconcile::report::{Phase, PlanStatus, Report, StepStatus, VolumeStatus};
 
 /// Shows what would be done for every volume, and why; changes nothing.
 #[derive(Debug, clap::Args)]

@@ -10,7 +10,7 @@ use super::output::{Exit, Failure, Io, line, not_found, span};
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::model::{BootTime, VolumeName};
-use crate::reconcile::status::{Phase, Report, Truth, VolumeStatus};
+use crate::reconcile::report::{Phase, Report, Truth, VolumeStatus};
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(500);

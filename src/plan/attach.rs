@@ -7,8 +7,9 @@ use crate::model::memory::Binding;
 use crate::model::observed::{CloudVm, CloudVolume, Reading, VmState, VolumeKind};
 use crate::model::{Action, Cause, VmId};
 
-use super::decide::{Case, Goal, GoalVm, Path};
+use super::decide::{Case, Goal, GoalVm};
 use super::drift::{Drift, DriftClass};
+use super::path::Path;
 use super::reason::{Blocked, Waiting};
 use super::serve;
 

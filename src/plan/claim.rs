@@ -9,7 +9,8 @@ use crate::model::memory::{Binding, Resolution};
 use crate::model::observed::{CloudVolume, Reading, Unlisted, VolumeState};
 use crate::model::{Action, ByteSize, Cause, VolumeId};
 
-use super::decide::{Case, Path};
+use super::decide::Case;
+use super::path::Path;
 use super::reason::{Blocked, Waiting};
 use super::resolve::resolve;
 

@@ -10,6 +10,7 @@ use crate::model::{BootTime, ByteSize, Cause, Now, Serial, VmId, VolumeName};
 
 use super::drift::{Drift, DriftClass};
 use super::index::Index;
+use super::path::{First, Path};
 use super::reason::{Blocked, Waiting};
 use super::{Ahead, Decision, Policy, Step, VolumePlan, World, attach, claim, is_stale, serve};
 use crate::model::Action;
@@ -87,82 +88,6 @@ impl<'a> Case<'a> {
             .failures
             .get(self.name())
             .filter(|failure| failure.kind == kind && failure.generation == self.want.generation)
-    }
-}
-
-/// What was collected so far.
-#[derive(Default)]
-pub(super) struct Path {
-    first: Option<First>,
-    then: Vec<Ahead>,
-    drift: Vec<Drift>,
-}
-
-enum First {
-    Step(Step),
-    Waiting(Waiting),
-    Blocked(Vec<Blocked>),
-    Observing(String),
-}
-
-impl Path {
-    /// Whether nothing is in the way of what follows, nor to be done before it.
-    pub fn is_clear(&self) -> bool {
-        self.first.is_none()
-    }
-
-    pub fn step(&mut self, action: Action, cause: Cause, reason: impl Into<String>) {
-        let step = Step {
-            action,
-            cause,
-            reason: reason.into(),
-        };
-        match &self.first {
-            None => self.first = Some(First::Step(step)),
-            // Two stages may want the same, for instance an export withdrawn.
-            Some(First::Step(first)) if first.action == step.action => {}
-            Some(_) => {
-                let step = Ahead::from(step);
-                if !self.then.iter().any(|ahead| ahead.text == step.text) {
-                    self.then.push(step);
-                }
-            }
-        }
-    }
-
-    /// A step whose details are not known before the ones in front of it are done.
-    pub fn ahead(
-        &mut self,
-        kind: &'static str,
-        text: impl Into<String>,
-        reason: impl Into<String>,
-    ) {
-        self.then.push(Ahead {
-            kind,
-            text: text.into(),
-            reason: reason.into(),
-        });
-    }
-
-    pub fn wait(&mut self, on: Waiting) {
-        self.first.get_or_insert(First::Waiting(on));
-    }
-
-    pub fn observe(&mut self, what: impl Into<String>) {
-        self.first.get_or_insert(First::Observing(what.into()));
-    }
-
-    pub fn block(&mut self, by: Blocked) {
-        match &mut self.first {
-            None => self.first = Some(First::Blocked(vec![by])),
-            Some(First::Blocked(all)) => all.push(by),
-            // What is in front can still be done; this shows up when it is its turn.
-            Some(First::Step(_) | First::Waiting(_) | First::Observing(_)) => {}
-        }
-    }
-
-    pub fn drift(&mut self, drift: Drift) {
-        self.drift.push(drift);
     }
 }
 

@@ -11,8 +11,9 @@ use crate::model::observed::{CloudVolume, Device, Reading, ServedExport};
 use crate::model::{Action, ByteSize, Cause, ExportName, NodeName, VmId, VolumeId, WithdrawMode};
 
 use super::Step;
-use super::decide::{Case, Goal, Path, serial};
+use super::decide::{Case, Goal, serial};
 use super::drift::{Drift, DriftClass};
+use super::path::Path;
 use super::reason::{Blocked, Waiting};
 
 /// The reason of a withdrawal that only makes room for the grown size.

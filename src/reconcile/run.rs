@@ -18,9 +18,11 @@ use crate::model::{Now, VolumeName};
 use crate::nbd::ExportServer;
 use crate::plan::Decision;
 
+use super::conditions::Transitions;
 use super::core::{Core, Effect, Event};
 use super::execute::{Seen, broken, execute};
-use super::status::{Report, Transitions, report};
+use super::report::Report;
+use super::status::write;
 
 /// A question to the running loop.
 #[derive(Debug)]
@@ -154,7 +156,7 @@ where
     }
 
     fn report(&mut self, now: Now) -> Report {
-        report(
+        write(
             self.core.world(),
             self.core.plan(),
             self.core.policy(),

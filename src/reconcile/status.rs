@@ -1,287 +1,24 @@
-//! What the daemon says about itself and its volumes: computed from the world and the plan, never
-//! read back. The API serves this document, the CLI prints it, with or without a daemon.
+//! Writes the report: computed from the world and the plan, never read back.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::model::desired::{DesiredVolume, Presence};
-use crate::model::memory::{Binding, Failure, FailureClass, Intent, Progress};
+use crate::model::memory::{Binding, Failure, Intent, Progress};
 use crate::model::observed::{CloudVolume, Device, Disks, ServedExport};
-use crate::model::{
-    BootTime, ByteSize, Cause, ExportName, InstanceId, IntentId, JobId, Now, Reading, Serial,
-    Timestamp, VmId, VolumeId, VolumeName,
+use crate::model::{BootTime, ExportName, Now, Reading, Serial, VolumeName};
+use crate::plan::{
+    Ahead, Blocked, Decision, Plan, Policy, SourceHealth, Step, VolumePlan, Waiting, World,
 };
-use crate::plan::{Ahead, Decision, Drift, Plan, Policy, SourceHealth, Step, VolumePlan, World};
 
-/// Everything there is to say.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Report {
-    /// When it was written.
-    pub at: Timestamp,
-    /// Which store decides.
-    pub instance: InstanceId,
-    /// Which VM this is, if known.
-    pub self_vm: Option<VmId>,
-    /// How the outside can be seen.
-    pub sources: Vec<SourceStatus>,
-    /// Why implied steps are frozen, if they are.
-    pub frozen: Option<String>,
-    /// Every spec.
-    pub volumes: Vec<VolumeStatus>,
-    /// Everything the NBD server serves.
-    pub exports: Vec<ExportStatus>,
-}
-
-/// How one part of the outside can be seen.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SourceStatus {
-    /// `cloudstack`, `host`, `nbd`, `specs`, `store`.
-    pub name: String,
-    /// Whether it can be relied on now.
-    pub ok: bool,
-    /// If not, why.
-    pub message: Option<String>,
-    /// How old the last reading is, in milliseconds.
-    pub age_ms: Option<u64>,
-}
-
-/// What there is to say about one spec.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct VolumeStatus {
-    /// Its name.
-    pub name: VolumeName,
-    /// Who wrote it.
-    pub owner: String,
-    /// The generation that all of this is about.
-    pub observed_generation: u64,
-    /// A summary in one word.
-    pub phase: Phase,
-    /// A summary in one sentence.
-    pub message: String,
-    /// The CloudStack volume, once there is one.
-    pub volume_id: Option<VolumeId>,
-    /// The serial of its disk.
-    pub serial: Option<Serial>,
-    /// Its size as each layer sees it, in bytes.
-    pub capacity: Capacity,
-    /// Where it is attached.
-    pub attachment: Option<AttachmentStatus>,
-    /// Its disk on this machine.
-    pub device: Option<DeviceStatus>,
-    /// Its export.
-    pub export: Option<VolumeExport>,
-    /// The call that is under way.
-    pub intent: Option<IntentStatus>,
-    /// What is to be done.
-    pub plan: PlanStatus,
-    /// What differs while nobody works on it.
-    pub drift: Vec<Drift>,
-    /// The same facts, for machines that wait.
-    pub conditions: Vec<Condition>,
-    /// Where the reading of its volume comes from.
-    pub observed: ObservedStatus,
-}
-
-/// A summary of one volume.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Phase {
-    /// As asked.
-    Ready,
-    /// On its way.
-    Progressing,
-    /// Waiting for something that comes by itself.
-    Waiting,
-    /// Somebody has to do something.
-    Blocked,
-    /// The spec says not to act.
-    Held,
-    /// The spec is gone, and so is all that was to go with it.
-    Released,
-    /// Not known yet.
-    Unknown,
-}
-
-/// Sizes in bytes; `null` where it is not known or not there.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Capacity {
-    /// In CloudStack.
-    pub cloud: Option<ByteSize>,
-    /// Of the disk here.
-    pub device: Option<ByteSize>,
-    /// Of the export, as clients see it.
-    pub export: Option<ByteSize>,
-}
-
-/// Where a volume is attached.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AttachmentStatus {
-    /// The VM.
-    pub vm: VmId,
-    /// Its name, if visible.
-    pub vm_name: Option<String>,
-    /// CloudStack's device id.
-    pub device_id: Option<u8>,
-}
-
-/// A volume's disk on this machine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DeviceStatus {
-    /// Its link in `/dev/disk/by-id`.
-    pub by_id: Option<String>,
-    /// Its kernel name now; changes over reboots.
-    pub path: String,
-    /// Its number.
-    pub number: String,
-}
-
-/// A volume's export.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct VolumeExport {
-    /// Its name.
-    pub name: ExportName,
-    /// Whether clients may only read.
-    pub read_only: bool,
-    /// Connected clients; `null` when the server cannot tell.
-    pub clients: Option<u32>,
-}
-
-/// A call that is under way.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct IntentStatus {
-    /// Its journal row.
-    pub id: IntentId,
-    /// What it does.
-    pub action: String,
-    /// Why.
-    pub cause: Cause,
-    /// Its job, once CloudStack named it.
-    pub job: Option<JobId>,
-    /// Since when.
-    pub created: Timestamp,
-    /// CloudStack refuses the call later than this.
-    pub expires: Timestamp,
-}
-
-/// What is to be done for a volume.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PlanStatus {
-    /// The step that is due now.
-    pub now: Option<StepStatus>,
-    /// The steps after it, or after what is waited for.
-    pub then: Vec<StepStatus>,
-    /// Why nothing is done now: a code for each reason.
-    pub held_by: Vec<Reason>,
-    /// When it changes by itself, in milliseconds from `at`; `null` if not known.
-    pub next_in_ms: Option<u64>,
-}
-
-/// One step.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StepStatus {
-    /// `Create`, `Tag`, `Bind`, `Grow`, `Attach`, `Detach`, `Export` or `Withdraw`.
-    pub kind: String,
-    /// What it does.
-    pub text: String,
-    /// Why.
-    pub reason: String,
-}
-
-/// Why nothing is done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reason {
-    /// A stable code.
-    pub code: String,
-    /// A sentence that says what to do, where anything can be done.
-    pub message: String,
-}
-
-/// One fact about a volume, in the form that waiting tools expect.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Condition {
-    /// `Ready`, `Attached`, `DeviceVerified`, `Exported`, `Drifted`, `Blocked`, `Stalled`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// Whether it holds.
-    pub status: Truth,
-    /// A stable code.
-    pub reason: String,
-    /// A sentence.
-    pub message: String,
-    /// Since when it has had this status.
-    pub last_transition_time: Timestamp,
-    /// Of which generation it speaks.
-    pub observed_generation: u64,
-}
-
-/// Whether something holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Truth {
-    /// It does.
-    True,
-    /// It does not.
-    False,
-    /// It is not known.
-    Unknown,
-}
-
-/// How the reading of a volume came about.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ObservedStatus {
-    /// How old it is, in milliseconds; `null` if there is none that counts.
-    pub age_ms: Option<u64>,
-    /// After which age it is no longer acted upon, in milliseconds.
-    pub stale_after_ms: u64,
-}
-
-/// One export of the NBD server, ours or not.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ExportStatus {
-    /// Its name.
-    pub name: ExportName,
-    /// The spec it belongs to; `null`: not ours.
-    pub volume: Option<VolumeName>,
-    /// Its size as clients see it.
-    pub size: ByteSize,
-    /// Whether clients may only read.
-    pub read_only: bool,
-    /// Whether the server holds the disk that was proven.
-    pub proven: bool,
-    /// Whether it is ending.
-    pub draining: bool,
-}
-
-/// Remembers since when each condition has had its status.
-#[derive(Debug, Default)]
-pub struct Transitions(BTreeMap<(VolumeName, String), (Truth, Timestamp)>);
-
-impl Transitions {
-    fn since(&mut self, name: &VolumeName, kind: &str, status: Truth, now: Timestamp) -> Timestamp {
-        let entry = self
-            .0
-            .entry((name.clone(), kind.to_owned()))
-            .or_insert((status, now));
-        if entry.0 != status {
-            *entry = (status, now);
-        }
-        entry.1
-    }
-}
+use super::conditions::{Transitions, conditions};
+use super::report::{
+    AttachmentStatus, Capacity, DeviceStatus, ExportStatus, IntentStatus, ObservedStatus, Phase,
+    PlanStatus, Reason, Report, SourceStatus, StepStatus, VolumeExport, VolumeStatus,
+};
 
 /// Writes the report.
-pub fn report(
+pub fn write(
     world: &World,
     plan: &Plan,
     policy: &Policy,
@@ -316,14 +53,14 @@ pub fn report(
 }
 
 /// What is known of one volume, looked up once.
-struct Facts<'a> {
+pub(super) struct Facts<'a> {
     binding: Option<&'a Binding>,
-    cloud: Option<&'a CloudVolume>,
-    cloud_known: bool,
-    device: Option<&'a Device>,
-    link: Option<&'a str>,
-    export: Option<(&'a ExportName, &'a ServedExport)>,
-    failure: Option<&'a Failure>,
+    pub cloud: Option<&'a CloudVolume>,
+    pub cloud_known: bool,
+    pub device: Option<&'a Device>,
+    pub link: Option<&'a str>,
+    pub export: Option<(&'a ExportName, &'a ServedExport)>,
+    pub failure: Option<&'a Failure>,
 }
 
 impl<'a> Facts<'a> {
@@ -443,15 +180,15 @@ fn summary(want: &DesiredVolume, decision: &Decision) -> (Phase, String) {
         Decision::Act { now, .. } => (Phase::Progressing, format!("next: {}", now.action)),
         Decision::Waiting { on, .. } => {
             let phase = match on {
-                crate::plan::Waiting::Intent { .. } => Phase::Progressing,
+                Waiting::Intent { .. } => Phase::Progressing,
                 _ => Phase::Waiting,
             };
             (phase, on.message())
         }
         Decision::Blocked { by, .. } => {
-            let held = by.iter().all(crate::plan::Blocked::is_wish);
+            let held = by.iter().all(Blocked::is_wish);
             let phase = if held { Phase::Held } else { Phase::Blocked };
-            let all: Vec<String> = by.iter().map(crate::plan::Blocked::message).collect();
+            let all: Vec<String> = by.iter().map(Blocked::message).collect();
             (phase, all.join("; "))
         }
         Decision::Observing { what } => {
@@ -512,244 +249,6 @@ fn step_ahead(step: &Ahead) -> StepStatus {
         kind: step.kind.to_owned(),
         text: step.text.clone(),
         reason: step.reason.clone(),
-    }
-}
-
-/// One condition before it is known since when it holds.
-struct Claim {
-    kind: &'static str,
-    status: Truth,
-    reason: String,
-    message: String,
-}
-
-fn conditions(
-    want: &DesiredVolume,
-    planned: &VolumePlan,
-    facts: &Facts<'_>,
-    status: &VolumeStatus,
-    transitions: &mut Transitions,
-    now: Now,
-) -> Vec<Condition> {
-    let claims = [
-        ready(planned, status),
-        attached(facts, status),
-        verified(facts),
-        exported(facts),
-        drifted(planned),
-        blocked(planned, status),
-        stalled(want, facts, now),
-    ];
-    claims
-        .into_iter()
-        .map(|claim| Condition {
-            last_transition_time: transitions.since(
-                want.name(),
-                claim.kind,
-                claim.status,
-                now.wall,
-            ),
-            kind: claim.kind.to_owned(),
-            status: claim.status,
-            reason: claim.reason,
-            message: claim.message,
-            observed_generation: want.generation,
-        })
-        .collect()
-}
-
-fn code(status: &VolumeStatus, otherwise: &str) -> String {
-    match status.plan.held_by.first() {
-        Some(reason) => reason.code.clone(),
-        None => otherwise.to_owned(),
-    }
-}
-
-fn ready(planned: &VolumePlan, status: &VolumeStatus) -> Claim {
-    let (truth, reason) = match &planned.decision {
-        Decision::InSync => (Truth::True, "InSync".to_owned()),
-        Decision::Released => (Truth::False, "Released".to_owned()),
-        Decision::Act { .. } => (Truth::False, "Progressing".to_owned()),
-        Decision::Waiting { .. } | Decision::Blocked { .. } => {
-            (Truth::False, code(status, "NotReady"))
-        }
-        Decision::Observing { .. } => (Truth::Unknown, "Observing".to_owned()),
-    };
-    Claim {
-        kind: "Ready",
-        status: truth,
-        reason,
-        message: status.message.clone(),
-    }
-}
-
-fn attached(facts: &Facts<'_>, status: &VolumeStatus) -> Claim {
-    let (truth, reason, message) = match (&status.attachment, facts.cloud_known) {
-        (Some(at), _) => {
-            let name = at.vm_name.as_deref().unwrap_or("?");
-            (Truth::True, "Attached", format!("to VM {name} ({})", at.vm))
-        }
-        (None, true) => (Truth::False, "Detached", "on no VM".to_owned()),
-        (None, false) => (
-            Truth::Unknown,
-            "SourceUnknown",
-            "CloudStack could not be read".to_owned(),
-        ),
-    };
-    Claim {
-        kind: "Attached",
-        status: truth,
-        reason: reason.to_owned(),
-        message,
-    }
-}
-
-fn verified(facts: &Facts<'_>) -> Claim {
-    let (truth, reason, message) = match (facts.device, facts.link) {
-        (Some(device), Some(link)) => (
-            Truth::True,
-            "SerialMatches",
-            format!("{link} is {}", device.kernel_name),
-        ),
-        (Some(device), None) => (
-            Truth::False,
-            "NoLink",
-            format!("{} carries its serial but has no link", device.kernel_name),
-        ),
-        (None, _) => (
-            Truth::False,
-            "NoDevice",
-            "no disk here carries its serial".to_owned(),
-        ),
-    };
-    Claim {
-        kind: "DeviceVerified",
-        status: truth,
-        reason: reason.to_owned(),
-        message,
-    }
-}
-
-fn exported(facts: &Facts<'_>) -> Claim {
-    let (truth, reason, message) = match facts.export {
-        Some((name, export)) if export.proven => {
-            let reason = if facts.cloud.is_some() {
-                "Exported"
-            } else {
-                "ExportedUnconfirmed"
-            };
-            (Truth::True, reason, format!("as {name}"))
-        }
-        Some((name, _)) => (
-            Truth::False,
-            "NotProven",
-            format!("{name} is not backed by the proven disk"),
-        ),
-        None => (Truth::False, "NotExported", "not served".to_owned()),
-    };
-    Claim {
-        kind: "Exported",
-        status: truth,
-        reason: reason.to_owned(),
-        message,
-    }
-}
-
-fn drifted(planned: &VolumePlan) -> Claim {
-    let fields: Vec<&str> = planned
-        .drift
-        .iter()
-        .map(|drift| drift.field.as_str())
-        .collect();
-    Claim {
-        kind: "Drifted",
-        status: if fields.is_empty() {
-            Truth::False
-        } else {
-            Truth::True
-        },
-        reason: if fields.is_empty() {
-            "NoDrift"
-        } else {
-            "Drift"
-        }
-        .to_owned(),
-        message: if fields.is_empty() {
-            "nothing differs unattended".to_owned()
-        } else {
-            format!("differs in {}", fields.join(", "))
-        },
-    }
-}
-
-fn blocked(planned: &VolumePlan, status: &VolumeStatus) -> Claim {
-    let is_blocked = matches!(planned.decision, Decision::Blocked { .. });
-    Claim {
-        kind: "Blocked",
-        status: if is_blocked {
-            Truth::True
-        } else {
-            Truth::False
-        },
-        reason: if is_blocked {
-            code(status, "Blocked")
-        } else {
-            "NotBlocked".to_owned()
-        },
-        message: if is_blocked {
-            status.message.clone()
-        } else {
-            "nothing stands in the way for good".to_owned()
-        },
-    }
-}
-
-/// How long clients may take to leave where no spec says otherwise any more.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
-/// Attempts in a row after which a step counts as stalled.
-const STALLED_ATTEMPTS: u32 = 5;
-
-/// Whether it has been tried, or waited for, longer than is normal.
-fn stalled(want: &DesiredVolume, facts: &Facts<'_>, now: Now) -> Claim {
-    let drain = want
-        .spec()
-        .export
-        .as_ref()
-        .map(|export| export.drain_timeout);
-    let stalled = facts.failure.filter(|failure| match failure.class {
-        FailureClass::InUse => now.boot.since(failure.since) > drain.unwrap_or(DRAIN_TIMEOUT),
-        FailureClass::Refused => false,
-        FailureClass::Environment
-        | FailureClass::Retry
-        | FailureClass::Quota
-        | FailureClass::Throttled => failure.attempts >= STALLED_ATTEMPTS,
-    });
-    let (status, reason, message) = match stalled {
-        None => (
-            Truth::False,
-            "NotStalled",
-            "nothing takes too long".to_owned(),
-        ),
-        Some(failure) if failure.class == FailureClass::InUse => (
-            Truth::True,
-            "DrainTimeout",
-            "clients still use the export; disconnect them, they are never cut off by a timer"
-                .to_owned(),
-        ),
-        Some(failure) => (
-            Truth::True,
-            "RepeatedFailure",
-            format!(
-                "{} failed {} times in a row and goes on being tried: {}",
-                failure.kind, failure.attempts, failure.text
-            ),
-        ),
-    };
-    Claim {
-        kind: "Stalled",
-        status,
-        reason: reason.to_owned(),
-        message,
     }
 }
 

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use volume_daemon::model::{InstanceId, Timestamp};
-use volume_daemon::reconcile::status::{Report, SourceStatus};
+use volume_daemon::reconcile::report::{Report, SourceStatus};
 
 /// A command line that sees neither the settings nor the environment of this machine.
 fn volume_daemon(arguments: &[&str]) -> Command {

@@ -1,0 +1,106 @@
+//! How single settings are written.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+/// A time span such as `30s`, `5m` or `1h30m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let span: Option<Duration> = text
+            .parse::<jiff::SignedDuration>()
+            .ok()
+            .and_then(|span| span.try_into().ok());
+        span.map(Self).ok_or_else(|| {
+            serde::de::Error::custom(format!("{text:?} is not a time span like 30s, 5m or 1h30m"))
+        })
+    }
+}
+
+/// A place to listen at, or to connect to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// A unix socket.
+    Unix(PathBuf),
+    /// TCP.
+    Tcp(SocketAddr),
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("unix:") {
+            Some(path) if path.starts_with('/') => Ok(Self::Unix(PathBuf::from(path))),
+            Some(_) => Err(format!("{text:?}: a socket's path must be absolute")),
+            None => text
+                .parse()
+                .map(Self::Tcp)
+                .map_err(|_| format!("{text:?} is neither unix:/path nor address:port")),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Tcp(address) => write!(f, "{address}"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer)
+    }
+}
+
+/// A secret in the settings; never shown (I9).
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct Masked(pub(super) String);
+
+impl Masked {
+    /// The secret itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Masked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Reads a value that may be written as text, as the environment always does.
+pub(super) fn from_text<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr,
+    T::Err: fmt::Display,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Raw {
+        Bool(bool),
+        Number(i64),
+        Text(String),
+    }
+    let text = match Raw::deserialize(deserializer)? {
+        Raw::Bool(value) => value.to_string(),
+        Raw::Number(value) => value.to_string(),
+        Raw::Text(value) => value,
+    };
+    text.parse()
+        .map_err(|error| serde::de::Error::custom(format!("{text:?}: {error}")))
+}

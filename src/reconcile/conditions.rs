@@ -1,0 +1,267 @@
+//! The facts about a volume in the form that waiting tools expect, each with the moment since
+//! when it holds.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::model::memory::FailureClass;
+use crate::model::{DesiredVolume, Now, Timestamp, VolumeName};
+use crate::plan::{Decision, VolumePlan};
+
+use super::report::{Condition, Truth, VolumeStatus};
+use super::status::Facts;
+
+/// Remembers since when each condition has had its status.
+#[derive(Debug, Default)]
+pub struct Transitions(BTreeMap<(VolumeName, String), (Truth, Timestamp)>);
+
+impl Transitions {
+    fn since(&mut self, name: &VolumeName, kind: &str, status: Truth, now: Timestamp) -> Timestamp {
+        let entry = self
+            .0
+            .entry((name.clone(), kind.to_owned()))
+            .or_insert((status, now));
+        if entry.0 != status {
+            *entry = (status, now);
+        }
+        entry.1
+    }
+}
+
+/// One condition before it is known since when it holds.
+struct Claim {
+    kind: &'static str,
+    status: Truth,
+    reason: String,
+    message: String,
+}
+
+pub(super) fn conditions(
+    want: &DesiredVolume,
+    planned: &VolumePlan,
+    facts: &Facts<'_>,
+    status: &VolumeStatus,
+    transitions: &mut Transitions,
+    now: Now,
+) -> Vec<Condition> {
+    let claims = [
+        ready(planned, status),
+        attached(facts, status),
+        verified(facts),
+        exported(facts),
+        drifted(planned),
+        blocked(planned, status),
+        stalled(want, facts, now),
+    ];
+    claims
+        .into_iter()
+        .map(|claim| Condition {
+            last_transition_time: transitions.since(
+                want.name(),
+                claim.kind,
+                claim.status,
+                now.wall,
+            ),
+            kind: claim.kind.to_owned(),
+            status: claim.status,
+            reason: claim.reason,
+            message: claim.message,
+            observed_generation: want.generation,
+        })
+        .collect()
+}
+
+fn code(status: &VolumeStatus, otherwise: &str) -> String {
+    match status.plan.held_by.first() {
+        Some(reason) => reason.code.clone(),
+        None => otherwise.to_owned(),
+    }
+}
+
+fn ready(planned: &VolumePlan, status: &VolumeStatus) -> Claim {
+    let (truth, reason) = match &planned.decision {
+        Decision::InSync => (Truth::True, "InSync".to_owned()),
+        Decision::Released => (Truth::False, "Released".to_owned()),
+        Decision::Act { .. } => (Truth::False, "Progressing".to_owned()),
+        Decision::Waiting { .. } | Decision::Blocked { .. } => {
+            (Truth::False, code(status, "NotReady"))
+        }
+        Decision::Observing { .. } => (Truth::Unknown, "Observing".to_owned()),
+    };
+    Claim {
+        kind: "Ready",
+        status: truth,
+        reason,
+        message: status.message.clone(),
+    }
+}
+
+fn attached(facts: &Facts<'_>, status: &VolumeStatus) -> Claim {
+    let (truth, reason, message) = match (&status.attachment, facts.cloud_known) {
+        (Some(at), _) => {
+            let name = at.vm_name.as_deref().unwrap_or("?");
+            (Truth::True, "Attached", format!("to VM {name} ({})", at.vm))
+        }
+        (None, true) => (Truth::False, "Detached", "on no VM".to_owned()),
+        (None, false) => (
+            Truth::Unknown,
+            "SourceUnknown",
+            "CloudStack could not be read".to_owned(),
+        ),
+    };
+    Claim {
+        kind: "Attached",
+        status: truth,
+        reason: reason.to_owned(),
+        message,
+    }
+}
+
+fn verified(facts: &Facts<'_>) -> Claim {
+    let (truth, reason, message) = match (facts.device, facts.link) {
+        (Some(device), Some(link)) => (
+            Truth::True,
+            "SerialMatches",
+            format!("{link} is {}", device.kernel_name),
+        ),
+        (Some(device), None) => (
+            Truth::False,
+            "NoLink",
+            format!("{} carries its serial but has no link", device.kernel_name),
+        ),
+        (None, _) => (
+            Truth::False,
+            "NoDevice",
+            "no disk here carries its serial".to_owned(),
+        ),
+    };
+    Claim {
+        kind: "DeviceVerified",
+        status: truth,
+        reason: reason.to_owned(),
+        message,
+    }
+}
+
+fn exported(facts: &Facts<'_>) -> Claim {
+    let (truth, reason, message) = match facts.export {
+        Some((name, export)) if export.proven => {
+            let reason = if facts.cloud.is_some() {
+                "Exported"
+            } else {
+                "ExportedUnconfirmed"
+            };
+            (Truth::True, reason, format!("as {name}"))
+        }
+        Some((name, _)) => (
+            Truth::False,
+            "NotProven",
+            format!("{name} is not backed by the proven disk"),
+        ),
+        None => (Truth::False, "NotExported", "not served".to_owned()),
+    };
+    Claim {
+        kind: "Exported",
+        status: truth,
+        reason: reason.to_owned(),
+        message,
+    }
+}
+
+fn drifted(planned: &VolumePlan) -> Claim {
+    let fields: Vec<&str> = planned
+        .drift
+        .iter()
+        .map(|drift| drift.field.as_str())
+        .collect();
+    Claim {
+        kind: "Drifted",
+        status: if fields.is_empty() {
+            Truth::False
+        } else {
+            Truth::True
+        },
+        reason: if fields.is_empty() {
+            "NoDrift"
+        } else {
+            "Drift"
+        }
+        .to_owned(),
+        message: if fields.is_empty() {
+            "nothing differs unattended".to_owned()
+        } else {
+            format!("differs in {}", fields.join(", "))
+        },
+    }
+}
+
+fn blocked(planned: &VolumePlan, status: &VolumeStatus) -> Claim {
+    let is_blocked = matches!(planned.decision, Decision::Blocked { .. });
+    Claim {
+        kind: "Blocked",
+        status: if is_blocked {
+            Truth::True
+        } else {
+            Truth::False
+        },
+        reason: if is_blocked {
+            code(status, "Blocked")
+        } else {
+            "NotBlocked".to_owned()
+        },
+        message: if is_blocked {
+            status.message.clone()
+        } else {
+            "nothing stands in the way for good".to_owned()
+        },
+    }
+}
+
+/// How long clients may take to leave where no spec says otherwise any more.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(300);
+/// Attempts in a row after which a step counts as stalled.
+const STALLED_ATTEMPTS: u32 = 5;
+
+/// Whether it has been tried, or waited for, longer than is normal.
+fn stalled(want: &DesiredVolume, facts: &Facts<'_>, now: Now) -> Claim {
+    let drain = want
+        .spec()
+        .export
+        .as_ref()
+        .map(|export| export.drain_timeout);
+    let stalled = facts.failure.filter(|failure| match failure.class {
+        FailureClass::InUse => now.boot.since(failure.since) > drain.unwrap_or(DRAIN_TIMEOUT),
+        FailureClass::Refused => false,
+        FailureClass::Environment
+        | FailureClass::Retry
+        | FailureClass::Quota
+        | FailureClass::Throttled => failure.attempts >= STALLED_ATTEMPTS,
+    });
+    let (status, reason, message) = match stalled {
+        None => (
+            Truth::False,
+            "NotStalled",
+            "nothing takes too long".to_owned(),
+        ),
+        Some(failure) if failure.class == FailureClass::InUse => (
+            Truth::True,
+            "DrainTimeout",
+            "clients still use the export; disconnect them, they are never cut off by a timer"
+                .to_owned(),
+        ),
+        Some(failure) => (
+            Truth::True,
+            "RepeatedFailure",
+            format!(
+                "{} failed {} times in a row and goes on being tried: {}",
+                failure.kind, failure.attempts, failure.text
+            ),
+        ),
+    };
+    Claim {
+        kind: "Stalled",
+        status,
+        reason: reason.to_owned(),
+        message,
+    }
+}
