@@ -83,9 +83,10 @@ impl Rig {
             boot: BootTime::from_millis(1_000_000),
         }));
         let fuse = Arc::new(Fuse::default());
+        let nbd = FakeNbd::new(Arc::clone(&fuse));
         let rig = Self {
-            transport: SimTransport::new(Arc::clone(&front), clock.clone(), Arc::clone(&fuse)),
-            nbd: FakeNbd::new(Arc::clone(&fuse)),
+            transport: SimTransport::new(Arc::clone(&front), clock.clone(), nbd.clone()),
+            nbd,
             clock,
             fuse,
             front,
@@ -288,6 +289,7 @@ impl Rig {
             return false;
         };
         self.last = format!("{effect:?}");
+        invariants::may_begin(daemon.core.world(), &effect);
         let seen = Seen::of(daemon.core.world());
         let hands = Arc::clone(&daemon.hands);
         let fuse = Arc::clone(&self.fuse);

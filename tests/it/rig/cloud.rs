@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use volume_daemon::clock::{Clock, ManualClock};
 use volume_daemon::cloudstack::{Method, Request, Response, Transport, TransportError};
-use volume_daemon::model::Timestamp;
+use volume_daemon::model::{ExportName, Timestamp, VolumeId};
 use volume_daemon::sim::{Delivery, Front, HttpRequest, SimTime};
 
 use super::fuse::Fuse;
+use super::nbd::FakeNbd;
 
 /// A mutating call that reached CloudStack.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct Mutation {
     pub volume: Option<uuid::Uuid>,
     /// The VM it names, if any.
     pub vm: Option<uuid::Uuid>,
+    /// When it was sent.
+    pub at: Timestamp,
     /// The HTTP status of its answer.
     pub status: u16,
     /// What was wrong with sending it.
@@ -31,15 +34,17 @@ pub struct SimTransport {
     front: Arc<Mutex<Front>>,
     clock: Arc<ManualClock>,
     fuse: Arc<Fuse>,
+    nbd: FakeNbd,
     sent: Arc<Mutex<Vec<Mutation>>>,
 }
 
 impl SimTransport {
-    pub fn new(front: Arc<Mutex<Front>>, clock: Arc<ManualClock>, fuse: Arc<Fuse>) -> Self {
+    pub fn new(front: Arc<Mutex<Front>>, clock: Arc<ManualClock>, nbd: FakeNbd) -> Self {
         Self {
             front,
             clock,
-            fuse,
+            fuse: nbd.fuse(),
+            nbd,
             sent: Arc::default(),
         }
     }
@@ -65,7 +70,7 @@ impl SimTransport {
         };
         let now = SimTime::from_millis(self.clock.now().wall.as_millis());
         let mut front = self.front.lock().expect("no holder panics");
-        let violation = violation(&front, request);
+        let violation = violation(&front, &self.nbd, request);
         let answer = front.handle(&http, now);
         drop(front);
         if is_mutating(request.command) {
@@ -73,6 +78,7 @@ impl SimTransport {
                 command: request.command,
                 volume: param(&request.form, &["id", "resourceids"]),
                 vm: param(&request.form, &["virtualmachineid"]),
+                at: self.clock.now().wall,
                 status: answer.status,
                 violation,
             });
@@ -109,18 +115,40 @@ fn is_mutating(command: &str) -> bool {
     !(command.starts_with("list") || command.starts_with("query"))
 }
 
-/// I1: nothing is submitted for a volume while a job on it is pending.
-fn violation(front: &Front, request: &Request) -> Option<String> {
+/// What is wrong with sending this call at this moment.
+fn violation(front: &Front, nbd: &FakeNbd, request: &Request) -> Option<String> {
     if !is_mutating(request.command) {
         return None;
     }
+    let world = front.world();
     let id = param(&request.form, &["id", "resourceids"])?;
-    let volume = front.world().find_volume(id)?;
-    let job = front.world().job_on(volume)?;
-    Some(format!(
-        "I1: {} while job {} is pending",
-        request.command, job.uuid
-    ))
+    let no = world.find_volume(id)?;
+    if let Some(job) = world.job_on(no) {
+        let job = job.uuid;
+        return Some(format!(
+            "I1: {} while job {job} is pending",
+            request.command
+        ));
+    }
+    let volume = world.volume(no);
+    match request.command {
+        "resizeVolume" => {
+            let gib: u64 = text(&request.form, "size")?.parse().ok()?;
+            let shrinks = gib << 30 < volume.size || request.form.contains("shrinkok");
+            shrinks.then(|| format!("I10: {} is shrunk to {gib} GiB", volume.name))
+        }
+        "detachVolume" => {
+            let export = ExportName::default_for(VolumeId::new(id));
+            let served = nbd.exports().contains_key(&export);
+            served.then(|| format!("I18: {} is detached while it is served", volume.name))
+        }
+        _ => None,
+    }
+}
+
+fn text<'a>(form: &'a str, name: &str) -> Option<&'a str> {
+    form.split('&')
+        .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
 fn param(form: &str, names: &[&str]) -> Option<uuid::Uuid> {

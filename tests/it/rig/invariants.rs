@@ -4,11 +4,39 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 
+use volume_daemon::clock::Clock as _;
+use volume_daemon::host::Host;
 use volume_daemon::model::observed::DeviceNumber;
-use volume_daemon::model::{ExportName, VolumeId};
-use volume_daemon::sim::world::VolumeState;
+use volume_daemon::model::{ExportName, Reading, VolumeId};
+use volume_daemon::plan::World;
+use volume_daemon::reconcile::Effect;
+use volume_daemon::sim::world::{ADMIN_SECRET_KEY, VolumeState};
 
 use super::Rig;
+use super::cloud::Mutation;
+
+/// I4, I7: what may be handed out. A cloud action needs a listing that counts, a fresh
+/// reading of its volume, and an intent; nothing else has one.
+pub fn may_begin(world: &World, effect: &Effect) {
+    let Effect::Act(name, step, intent) = effect else {
+        return;
+    };
+    assert_eq!(intent.is_some(), step.action.is_cloud(), "I7: {step:?}");
+    if !step.action.is_cloud() {
+        return;
+    }
+    if let Some(volume) = step.action.volume() {
+        let settled = world.memory.settled.get(name).copied();
+        let reading = world.observed.cloud.volume(volume, settled);
+        assert!(
+            matches!(reading, Reading::Present(_)),
+            "I4: {step:?} on {reading:?}"
+        );
+    } else {
+        assert!(!world.memory.bindings.contains_key(name), "I13: {step:?}");
+        assert!(world.observed.cloud.listed.is_ok(), "I4: {step:?}");
+    }
+}
 
 impl Rig {
     /// Asserts the invariants of the design that this rig can break.
@@ -22,6 +50,42 @@ impl Rig {
         self.no_second_volume();
         self.bindings_are_for_ever();
         self.what_is_served_is_the_volume();
+        self.no_flood();
+        self.clients_are_not_disturbed();
+        self.secrets_stay_secret();
+    }
+
+    /// I6: no more implied detachments in an hour than the guard allows. All of them are.
+    fn no_flood(&self) {
+        let now = self.clock.now().wall;
+        let hour = |call: &Mutation| now.since(call.at).as_secs() < 3600;
+        let sent = self.transport.sent();
+        let detached = sent
+            .iter()
+            .filter(|call| call.command == "detachVolume" && hour(call))
+            .count();
+        let cap = self.policy.implied_floor;
+        assert!(detached <= cap, "I6: {detached} detachments in an hour");
+    }
+
+    /// I11, I3: a client is cut off only if what it reads is no longer its disk.
+    fn clients_are_not_disturbed(&self) {
+        let host = Host::new(self.root.path().join("host"), None);
+        for (name, node) in self.nbd.take_unjudged() {
+            let Reading::Present(disks) = host.scan(self.clock.now().boot).disks else {
+                panic!("the tree can be read");
+            };
+            let still_there = disks.proofs().any(|proof| proof.node() == node);
+            assert!(
+                !still_there,
+                "I11: a client of {name} was cut off, its disk is here"
+            );
+        }
+    }
+
+    /// I9, of everything that is handed out to be done, and so of every log line about it.
+    fn secrets_stay_secret(&self) {
+        assert!(!self.last.contains(ADMIN_SECRET_KEY), "I9: {}", self.last);
     }
 
     /// I1, judged when each call was sent.

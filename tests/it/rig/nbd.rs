@@ -25,6 +25,8 @@ struct State {
     clients: BTreeSet<ExportName>,
     /// Clients that were cut off, for the test to judge.
     cut: Vec<ExportName>,
+    /// The same, with what they were reading, for the invariants to judge.
+    unjudged: Vec<(ExportName, NodeName)>,
 }
 
 /// The server.
@@ -61,6 +63,16 @@ impl FakeNbd {
     /// Whether a client was cut off since this was last asked.
     pub fn take_cut(&self) -> Vec<ExportName> {
         std::mem::take(&mut self.lock().cut)
+    }
+
+    /// Clients that were cut off since this was last asked, and what they were reading.
+    pub fn take_unjudged(&self) -> Vec<(ExportName, NodeName)> {
+        std::mem::take(&mut self.lock().unjudged)
+    }
+
+    /// The fuse at its calls.
+    pub fn fuse(&self) -> Arc<Fuse> {
+        Arc::clone(&self.fuse)
     }
 
     /// The process dies and comes back with nothing.
@@ -134,7 +146,7 @@ impl ExportServer for FakeNbd {
     async fn withdraw(
         &self,
         name: &ExportName,
-        _node: &NodeName,
+        node: &NodeName,
         mode: WithdrawMode,
     ) -> Result<Withdrawn, NbdError> {
         self.fuse.moment().await;
@@ -146,6 +158,7 @@ impl ExportServer for FakeNbd {
             let mut state = self.lock();
             state.clients.remove(name);
             state.cut.push(name.clone());
+            state.unjudged.push((name.clone(), node.clone()));
         }
         self.lock().exports.remove(name);
         self.fuse.moment().await;
