@@ -40,10 +40,13 @@ impl Core {
 
     /// When [`Core::poll`] has something to do without an event.
     pub fn next_due(&self) -> Option<BootTime> {
-        let asks = [&self.asks.full, &self.asks.host, &self.asks.nbd];
-        let jobs = self.has_jobs_to_ask().then_some(&self.asks.jobs);
-        asks.into_iter()
-            .chain(jobs)
+        let asks = &self.asks;
+        // The NBD server is asked only after the host, see below.
+        let nbd = (!asks.host.asked).then_some(&asks.nbd);
+        let jobs = self.has_jobs_to_ask().then_some(&asks.jobs);
+        [Some(&asks.full), Some(&asks.host), nbd, jobs]
+            .into_iter()
+            .flatten()
             .filter(|ask| !ask.asked)
             .map(|ask| ask.due.unwrap_or_default())
             .chain(self.queue.next())
@@ -365,4 +368,40 @@ fn is_urgent(action: &Action) -> bool {
             ..
         }
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::memory::Memory;
+    use crate::model::observed::HostView;
+    use crate::model::{InstanceId, Timestamp};
+    use crate::plan::Policy;
+    use crate::reconcile::{Event, Pace};
+
+    fn at(millis: u64) -> Now {
+        Now {
+            wall: Timestamp::from_millis(0),
+            boot: BootTime::from_millis(millis),
+        }
+    }
+
+    fn core() -> Core {
+        let memory = Memory::new(InstanceId::new(uuid::Uuid::from_u128(1)));
+        Core::new(memory, Policy::default(), Pace::default(), 1)
+    }
+
+    #[test]
+    fn while_the_host_is_being_read_there_is_nothing_to_hurry_for() {
+        let mut core = core();
+        let effects = core.poll(at(5));
+        assert!(matches!(
+            effects.as_slice(),
+            [Effect::ObserveHost, Effect::ObserveCloud(_)]
+        ));
+        assert_eq!(core.next_due(), None, "the NBD server waits for the host");
+        core.handle(Event::Host(HostView::default()), at(6));
+        assert!(core.next_due() <= Some(BootTime::from_millis(6)));
+        assert!(matches!(core.poll(at(6)).as_slice(), [Effect::ObserveNbd]));
+    }
 }
