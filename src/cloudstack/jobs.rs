@@ -31,12 +31,17 @@ pub enum JobState {
         /// CloudStack's error code; coarser than that of a direct answer, and mostly 530
         /// (`ApiAsyncJobDispatcher.java`).
         code: u16,
+        /// The volume it was about; for `createVolume` the one it made, which may be there all the
+        /// same.
+        volume: Option<VolumeId>,
         /// CloudStack's words.
         text: String,
     },
     /// It ended without a result, because the management server was restarted or the job waited too
     /// long (`AsyncJobManagerImpl.java`). What it did is unknown: observe.
     Lost {
+        /// The volume it was about; for `createVolume` the one it made.
+        volume: Option<VolumeId>,
         /// What is known.
         text: String,
     },
@@ -74,24 +79,6 @@ impl<T: Transport> Client<T> {
     /// # Errors
     /// When the call fails, or its answer is no job.
     pub async fn job(&self, id: JobId) -> Result<Listed<JobState>, CloudStackError> {
-        self.query(id, JobState::read, JobState::NotFound).await
-    }
-
-    /// The volume that a job is about, however it stands: what `createVolume` made is named here even
-    /// if its job was lost. `None` also if there is no such job.
-    ///
-    /// # Errors
-    /// When the call fails.
-    pub async fn job_volume(&self, id: JobId) -> Result<Listed<Option<VolumeId>>, CloudStackError> {
-        self.query(id, volume, None).await
-    }
-
-    async fn query<R>(
-        &self,
-        id: JobId,
-        read: impl Fn(&Map<String, Value>) -> Result<R, BadRow>,
-        not_found: R,
-    ) -> Result<Listed<R>, CloudStackError> {
         let begun = self.clock.now().boot;
         let listed = |items, server_time| Listed {
             items,
@@ -99,7 +86,7 @@ impl<T: Transport> Client<T> {
             server_time,
         };
         match self.get(COMMAND, vec![("jobid", id.to_string())]).await {
-            Ok(answer) => match read(&answer.body) {
+            Ok(answer) => match JobState::read(&answer.body) {
                 Ok(items) => Ok(listed(items, answer.date)),
                 Err(why) => Err(CloudStackError::Undecodable {
                     command: COMMAND,
@@ -107,7 +94,7 @@ impl<T: Transport> Client<T> {
                     why: why.to_string(),
                 }),
             },
-            Err(error) if error.never_existed(id.uuid()) => Ok(listed(not_found, None)),
+            Err(error) if error.never_existed(id.uuid()) => Ok(listed(JobState::NotFound, None)),
             Err(error) => Err(error),
         }
     }
@@ -123,7 +110,7 @@ impl JobState {
                 volume: volume(body)?,
             }),
             // 3, cancelled, is defined and not used.
-            2 | 3 => Ok(Self::read_failure(body)),
+            2 | 3 => Self::read_failure(body),
             other => Err(BadRow::Field {
                 field: "jobstatus",
                 value: other.to_string(),
@@ -131,22 +118,26 @@ impl JobState {
         }
     }
 
-    fn read_failure(body: &Map<String, Value>) -> Self {
+    fn read_failure(body: &Map<String, Value>) -> Result<Self, BadRow> {
+        let volume = instance(body)?;
         let result = body.get("jobresult");
-        match result.and_then(Value::as_object).and_then(Failure::of) {
+        let failure = result.and_then(Value::as_object).and_then(Failure::of);
+        Ok(match failure {
             Some(Failure { code, text }) if code != 0 => Self::Failed {
                 class: error::classify(code, &text),
                 code,
+                volume,
                 text,
             },
             // Neither has a result that says what was not done.
             _ => Self::Lost {
+                volume,
                 text: match result {
                     Some(Value::String(text)) => tidy(text),
                     _ => "the job ended without a result".to_owned(),
                 },
             },
-        }
+        })
     }
 }
 
@@ -160,6 +151,11 @@ fn volume(body: &Map<String, Value>) -> Result<Option<VolumeId>, BadRow> {
     if let Some(volume) = result {
         return Row(volume).required("id").map(Some);
     }
+    instance(body)
+}
+
+/// The volume that a job is registered for (`AsyncJobResponse.java`).
+fn instance(body: &Map<String, Value>) -> Result<Option<VolumeId>, BadRow> {
     let row = Row(body);
     match row.text("jobinstancetype")?.as_deref() {
         Some("Volume") => row.optional("jobinstanceid"),

@@ -60,7 +60,7 @@ pub fn judge(
                 _ => Verdict::Ended(failed),
             }
         }
-        JobState::Lost { text } => match intent.action {
+        JobState::Lost { text, .. } => match intent.action {
             // Its volume was made before its job was; the listing knows it.
             Action::Create { .. } => by_listing(world, intent, answered),
             _ => Verdict::Ended(Outcome::Lost { text: text.clone() }),
