@@ -131,6 +131,7 @@ fn world(count: u64, fleet: Fleet) -> World {
             name: format!("vm-{}", n / PER_VM),
             state: VmState::Running,
             zone: ZoneId::new(uuid(30_000_000)),
+            begun: BootTime::from_millis(90_000),
         });
         if !matches!(fleet, Fleet::New) {
             let volume = observed(n, fleet, instance);

@@ -34,7 +34,7 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::model::{BootTime, Timestamp};
 
-pub use error::{CallOutcome, CloudStackError, tag_already_set};
+pub use error::{CallOutcome, CloudStackError};
 pub use jobs::JobState;
 pub use sign::{Credentials, Secret};
 pub use transport::{

@@ -5,6 +5,7 @@
 //! The codes are too coarse for that: 431 is "no such volume" as well as "that VM has a snapshot",
 //! and 432 hides a host that is down for a minute. So texts come first, codes second.
 
+use std::fmt;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -202,7 +203,7 @@ impl CloudStackError {
 
     /// Whether CloudStack says that nothing with this id ever existed, or that it was purged
     /// (`ParamProcessWorker.java`). Looks for the id, because the same is said of a missing project.
-    pub(super) fn never_existed(&self, id: Uuid) -> bool {
+    pub(super) fn never_existed(&self, id: impl fmt::Display) -> bool {
         match self {
             Self::Failed {
                 code: 431, text, ..
@@ -227,12 +228,6 @@ const THROTTLE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Said before anything is done (`ApiServer.java`, `ApiDispatcher.java`), there with 503, here with 530.
 const SHUTTING_DOWN: &str = "Maintenance or Shutdown has been initiated";
-
-/// Whether a failed `createTags` says that one of the keys is on the volume already. Which value it
-/// has must then be read (`TaggedResourceManagerImpl.java`).
-pub fn tag_already_set(text: &str) -> bool {
-    contains(text, "tag ") && contains(text, " already on ")
-}
 
 /// What follows from an error inside a call or a job.
 pub(super) fn classify(code: u16, text: &str) -> FailureClass {

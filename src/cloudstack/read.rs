@@ -1,4 +1,4 @@
-//! The reads: volumes, VMs, zones, disk offerings, and whether CloudStack is there at all.
+//! The reads: volumes, VMs, zones and disk offerings.
 //!
 //! Lists are read page by page, the first alone because it tells how many there are, the others a few
 //! at a time. Rows are sorted newest first, so a volume created or removed meanwhile shifts the later
@@ -8,15 +8,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
-use serde_json::Value;
-
 use super::error::CloudStackError;
 use super::sign::Params;
 use super::transport::{Method, Transport};
-use super::wire::{BadRow, ListRow, Page, Row};
+use super::wire::{BadRow, ListRow, Page};
 use super::{Client, Listed, PAGE_LEN};
 use crate::model::observed::{CloudVm, CloudVolume, Named};
-use crate::model::{BootTime, OfferingId, Timestamp, VolumeId, ZoneId};
+use crate::model::{BootTime, OfferingId, Timestamp, VmId, VolumeId, ZoneId};
 
 /// How often a list that changes while it is read is begun again.
 const RUNS_MAX: usize = 4;
@@ -98,6 +96,25 @@ impl<T: Transport> Client<T> {
         &self,
         ids: &[VolumeId],
     ) -> Result<Listed<Vec<CloudVolume>>, CloudStackError> {
+        self.by_id(ids, &Params::new()).await
+    }
+
+    /// The VMs among `ids` that exist, by id. One call for each 500.
+    ///
+    /// Missing here is no proof of absence: the list is subject to the scope.
+    ///
+    /// # Errors
+    /// When a call fails, or a row is not understood.
+    pub async fn vms_by_id(&self, ids: &[VmId]) -> Result<Listed<Vec<CloudVm>>, CloudStackError> {
+        self.by_id(ids, &short_vms()).await
+    }
+
+    /// Those of `ids` that exist, asked for with `params`.
+    async fn by_id<R: ListRow>(
+        &self,
+        ids: &[R::Id],
+        params: &Params,
+    ) -> Result<Listed<Vec<R>>, CloudStackError> {
         let mut left: Vec<_> = BTreeSet::from_iter(ids.iter().copied())
             .into_iter()
             .collect();
@@ -110,7 +127,7 @@ impl<T: Transport> Client<T> {
         while !left.is_empty() {
             let page_len = self.page_len.load(Ordering::Relaxed);
             let start = left.len().saturating_sub(page_len);
-            match self.some_volumes(&left[start..], page_len).await {
+            match self.chunk(&left[start..], params.clone(), page_len).await {
                 Ok(listed) => {
                     found.server_time = found.server_time.or(listed.server_time);
                     found.items.extend(listed.items);
@@ -118,24 +135,26 @@ impl<T: Transport> Client<T> {
                 }
                 Err(error) if self.shorten_pages(page_len, &error) => {}
                 // One id that never existed fails the call for all of them, and is named.
-                Err(error) => match left.iter().find(|id| error.never_existed(id.uuid())) {
+                Err(error) => match left.iter().find(|id| error.never_existed(id)) {
                     Some(&gone) => left.retain(|id| *id != gone),
                     None => return Err(error),
                 },
             }
         }
-        found.items.sort_by_key(|volume| volume.id);
+        found.items.sort_by_key(ListRow::id);
         Ok(found)
     }
 
     /// Asks by POST: 500 ids do not fit the server's limit of 8 KiB for headers (`ServerDaemon.java`).
-    async fn some_volumes(
+    async fn chunk<R: ListRow>(
         &self,
-        ids: &[VolumeId],
+        ids: &[R::Id],
+        params: Params,
         page_len: usize,
-    ) -> Result<Listed<Vec<CloudVolume>>, CloudStackError> {
-        let joined = ids.iter().map(VolumeId::to_string).collect::<Vec<_>>();
-        let mut params = self.scoped(vec![("ids", joined.join(","))]);
+    ) -> Result<Listed<Vec<R>>, CloudStackError> {
+        let joined = ids.iter().map(R::Id::to_string).collect::<Vec<_>>();
+        let mut params = self.scoped(params);
+        params.push(("ids", joined.join(",")));
         params.extend(paging(1, page_len));
         self.exactly(Method::Post, params, |id| ids.contains(&id))
             .await
@@ -153,7 +172,7 @@ impl<T: Transport> Client<T> {
         let begun = self.clock.now().boot;
         let params = self.scoped(vec![("id", id.to_string())]);
         match self
-            .exactly(Method::Get, params, |listed| listed == id)
+            .exactly::<CloudVolume>(Method::Get, params, |listed| listed == id)
             .await
         {
             Ok(listed) => Ok(listed.map(|rows| rows.into_iter().next())),
@@ -166,22 +185,22 @@ impl<T: Transport> Client<T> {
         }
     }
 
-    /// Volumes asked for by id, where absence has a meaning: nothing may be left out, and nothing
+    /// What was asked for by id, where absence has a meaning: nothing may be left out, and nothing
     /// else may be there.
-    async fn exactly(
+    async fn exactly<R: ListRow>(
         &self,
         method: Method,
         params: Params,
-        asked: impl Fn(VolumeId) -> bool,
-    ) -> Result<Listed<Vec<CloudVolume>>, CloudStackError> {
+        asked: impl Fn(R::Id) -> bool,
+    ) -> Result<Listed<Vec<R>>, CloudStackError> {
         let begun = self.clock.now().boot;
-        let answer = self.read(method, CloudVolume::COMMAND, params).await?;
+        let answer = self.read(method, R::COMMAND, params).await?;
         let undecodable = |why: String| CloudStackError::Undecodable {
-            command: CloudVolume::COMMAND,
+            command: R::COMMAND,
             status: 200,
             why,
         };
-        let page = Page::<CloudVolume>::read(&answer.body, PAGE_LEN, begun)
+        let page = Page::<R>::read(&answer.body, PAGE_LEN, begun)
             .map_err(|why| undecodable(why.to_owned()))?;
         if let Some(why) = page.skipped.first() {
             return Err(undecodable(format!("a row is not understood: {why}")));
@@ -189,8 +208,8 @@ impl<T: Transport> Client<T> {
         if page.rows.len() != page.count {
             return Err(undecodable("it counts other rows than it shows".to_owned()));
         }
-        if let Some(row) = page.rows.iter().find(|row| !asked(row.id)) {
-            return Err(undecodable(format!("{} was not asked for", row.id)));
+        if let Some(row) = page.rows.iter().find(|row| !asked(row.id())) {
+            return Err(undecodable(format!("{} was not asked for", row.id())));
         }
         Ok(Listed {
             items: page.rows,
@@ -204,9 +223,7 @@ impl<T: Transport> Client<T> {
     /// # Errors
     /// When a page fails, or the list kept changing.
     pub async fn vms(&self) -> Result<Listed<Vec<CloudVm>>, CloudStackError> {
-        // Without it, each VM is joined with its networks, statistics and templates.
-        self.list(self.scoped(vec![("details", "min".to_owned())]))
-            .await
+        self.list(self.scoped(short_vms())).await
     }
 
     /// Every zone that is visible, by id.
@@ -223,30 +240,6 @@ impl<T: Transport> Client<T> {
     /// When a page fails, or the list kept changing.
     pub async fn disk_offerings(&self) -> Result<Listed<Vec<Named<OfferingId>>>, CloudStackError> {
         self.list(Params::new()).await
-    }
-
-    /// Asks for the version of CloudStack: the cheapest call that needs valid credentials.
-    ///
-    /// # Errors
-    /// When the call fails.
-    pub async fn ping(&self) -> Result<Listed<String>, CloudStackError> {
-        let command = "listCapabilities";
-        let begun = self.clock.now().boot;
-        let answer = self.get(command, Params::new()).await?;
-        let version = match answer.body.get("capability") {
-            Some(Value::Object(capability)) => Row(capability).required("cloudstackversion"),
-            _ => Err(BadRow::Missing("capability")),
-        };
-        let items = version.map_err(|why| CloudStackError::Undecodable {
-            command,
-            status: 200,
-            why: why.to_string(),
-        })?;
-        Ok(Listed {
-            items,
-            begun,
-            server_time: answer.date,
-        })
     }
 
     /// Reads a list until one run of it is complete.
@@ -376,15 +369,11 @@ impl<T: Transport> Client<T> {
             ),
         }
     }
+}
 
-    /// Rows that were left out of the last lists because they were not understood.
-    pub fn skipped_rows(&self) -> usize {
-        self.skipped
-            .lock()
-            .expect("no holder of this lock can panic")
-            .values()
-            .sum()
-    }
+/// Keeps the server from joining each VM with its networks, statistics and templates.
+fn short_vms() -> Params {
+    vec![("details", "min".to_owned())]
 }
 
 /// `page`, from 1, and `pagesize`, which must come together (`BaseListCmd.java`).

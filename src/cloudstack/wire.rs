@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
 
 use serde_json::{Map, Value};
@@ -149,7 +150,7 @@ pub(super) trait ListRow: Sized {
     /// The key of its array; not always derivable from the command.
     const ARRAY: &'static str;
     /// What makes two rows the same row.
-    type Id: Ord;
+    type Id: Copy + Ord + fmt::Display;
 
     fn id(&self) -> Self::Id;
     fn read(row: &Row<'_>, begun: BootTime) -> Result<Self, BadRow>;
@@ -234,12 +235,13 @@ impl ListRow for CloudVm {
         self.id
     }
 
-    fn read(row: &Row<'_>, _begun: BootTime) -> Result<Self, BadRow> {
+    fn read(row: &Row<'_>, begun: BootTime) -> Result<Self, BadRow> {
         Ok(Self {
             id: row.required("id")?,
             name: row.name()?,
             state: VmState::parse(&row.required::<String>("state")?),
             zone: row.required("zoneid")?,
+            begun,
         })
     }
 }

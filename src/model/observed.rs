@@ -183,6 +183,8 @@ pub struct CloudVm {
     pub state: VmState,
     /// Its zone.
     pub zone: ZoneId,
+    /// When the request that said so was begun.
+    pub begun: BootTime,
 }
 
 /// CloudStack's VM states (`VirtualMachine.java`, `State`), by what they allow.

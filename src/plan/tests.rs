@@ -140,6 +140,7 @@ fn vm(id: VmId, state: VmState) -> CloudVm {
         name: format!("vm-{id}"),
         state,
         zone: zone(),
+        begun: at(990_000),
     }
 }
 

@@ -299,11 +299,3 @@ fn a_lower_page_size_is_read_from_the_refusal() {
     );
     assert_eq!(error.page_len_cap(), Some(100));
 }
-
-#[test]
-fn a_tag_that_is_there_already_is_recognised() {
-    assert!(tag_already_set(
-        "tag volume-daemon/uid already on Volume with id 6f1a"
-    ));
-    assert!(!tag_already_set("Failed to delete tags"));
-}
