@@ -288,7 +288,13 @@ fn this_vm_is_the_configured_one_else_what_the_firmware_says_else_cloud_init() {
     let vm = |text: &str| Some(text.parse::<VmId>().expect("a UUID"));
     let cases = [
         ("nothing", None, None, None, None),
-        ("configured", vm(VM), Some(OTHER_VM), None, vm(VM)),
+        (
+            "configured",
+            vm(VM),
+            None,
+            Some(cloud_init("cloudstack", OTHER_VM)),
+            vm(VM),
+        ),
         (
             "firmware, in upper case",
             None,
@@ -340,6 +346,34 @@ fn this_vm_is_the_configured_one_else_what_the_firmware_says_else_cloud_init() {
             None => {
                 let why = unknown(view.self_vm);
                 assert!(why.contains("set the VM's id"), "{case}: {why}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_clone_does_not_act_for_the_configured_vm() {
+    let configured: VmId = VM.parse().expect("a UUID");
+    for (vendor, firmware, is_known) in [
+        (Some("Apache Software Foundation\n"), OTHER_VM, false),
+        (Some("Apache Software Foundation\n"), VM, true),
+        (Some("VMware, Inc.\n"), OTHER_VM, true),
+        (None, OTHER_VM, false),
+        (None, "Not Settable", true),
+    ] {
+        let tree = Tree::new();
+        tree.write("sys/class/dmi/id/product_uuid", firmware);
+        if let Some(vendor) = vendor {
+            tree.write("sys/class/dmi/id/sys_vendor", vendor);
+        }
+        let view = Host::new(tree.root(), Some(configured)).scan(BootTime::default());
+        if is_known {
+            let case = format!("{vendor:?} {firmware}");
+            assert_eq!(view.self_vm, Reading::Present(configured), "{case}");
+        } else {
+            let why = unknown(view.self_vm);
+            for part in [VM, OTHER_VM, "remove host.vm_id"] {
+                assert!(why.contains(part), "{vendor:?}: {why}");
             }
         }
     }
