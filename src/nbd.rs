@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use crate::host::OpenDevice;
 use crate::model::observed::{Disks, NbdView};
 use crate::model::{BootTime, ExportName, NodeName, Reading, WithdrawMode};
-use handshake::{HandshakeError, Refusal};
+use handshake::HandshakeError;
 use qmp::QmpError;
 
 pub use qsd::{Qsd, QsdConfig};
@@ -109,15 +109,6 @@ pub enum NbdError {
         /// Why.
         #[source]
         source: io::Error,
-    },
-    /// An export has no description.
-    #[error("the NBD server does not describe {name}")]
-    Undescribed {
-        /// Which export.
-        name: ExportName,
-        /// Its answer.
-        #[source]
-        refusal: Refusal,
     },
     /// Control socket and listener disagree.
     #[error(

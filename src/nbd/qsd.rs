@@ -14,7 +14,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::handshake::{self, ExportInfo, Offer};
+use super::handshake::{self, Offer};
 use super::process::open_disks;
 use super::qmp::command::{
     Aio, BlockExport, BlockExportAdd, BlockNode, BlockdevAdd, Cache, Command, Discard, Done,
@@ -253,17 +253,21 @@ impl View {
         }
         let mut served = BTreeMap::new();
         for (name, info) in offer.exports {
-            let info = info.map_err(|refusal| NbdError::Undescribed {
-                name: name.clone(),
-                refusal,
-            })?;
-            let export = self.export_of(&name, &info);
+            // One that refuses to be described must not hide the others.
+            let info = info.ok();
+            let description = info.as_ref().and_then(|info| info.description.as_deref());
+            let export = self.export_of(&name, description);
+            let node = NodeName::reported(export.map_or("", |export| &export.id));
+            let (size, read_only) = match info {
+                Some(info) => (info.size, info.read_only),
+                None => (self.size_of(&node), false),
+            };
             served.insert(
                 name,
                 ServedExport {
-                    node: NodeName::reported(export.map_or("", |export| &export.id)),
-                    size: info.size,
-                    read_only: info.read_only,
+                    node,
+                    size,
+                    read_only,
                     proven: export.is_some_and(|export| self.is_proven(export)),
                     draining: false,
                 },
@@ -278,11 +282,10 @@ impl View {
             let Some(name) = name.cloned().or_else(|| node.as_str().parse().ok()) else {
                 continue;
             };
-            let size = self.disks.get(&node).map(|(_, size)| *size);
             served.insert(
                 name,
                 ServedExport {
-                    size: size.unwrap_or_default(),
+                    size: self.size_of(&node),
                     read_only: false,
                     proven: self.is_proven(export),
                     draining: true,
@@ -293,16 +296,21 @@ impl View {
         Ok(served)
     }
 
+    /// The size of the disk that `node` is called after; 0 if it is not there.
+    fn size_of(&self, node: &NodeName) -> ByteSize {
+        let disk = self.disks.get(node);
+        disk.map(|(_, size)| *size).unwrap_or_default()
+    }
+
     /// The server's side of what a client sees. Exports that others made have no
     /// description of ours; some are called alike on both sides.
-    fn export_of(&self, name: &ExportName, info: &ExportInfo) -> Option<&BlockExport> {
+    fn export_of(&self, name: &ExportName, description: Option<&str>) -> Option<&BlockExport> {
         let called = |id: &str| {
             self.exports
                 .iter()
                 .find(|export| export.id == id && !export.shutting_down)
         };
-        info.description
-            .as_deref()
+        description
             .and_then(called)
             .or_else(|| called(name.as_str()))
     }

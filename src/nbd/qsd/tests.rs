@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::Command as Program;
 
-use super::super::handshake::{Connected, go};
+use super::super::handshake::{Connected, ExportInfo, Refusal, RefusalReason, go};
 use super::super::spawn::{SpawnError, SpawnedQsd};
 use super::*;
 use crate::clock;
@@ -760,6 +760,80 @@ async fn a_server_that_cannot_start_says_why() {
         SpawnError::Ended { said } => assert!(said.contains("No such file"), "{said}"),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn an_export_that_refuses_to_be_described_hides_no_other() {
+    let number = DeviceNumber::Block {
+        major: 254,
+        minor: 16,
+    };
+    let serial: Serial = SERIAL.parse().expect("a serial");
+    let node = NodeName::of(&serial, number, Some(1));
+    let export = |id: &str| BlockExport {
+        id: id.to_owned(),
+        node_name: id.to_owned(),
+        kind: "nbd".to_owned(),
+        shutting_down: false,
+    };
+    let view = View {
+        disks: BTreeMap::from([(node.clone(), (number, ByteSize::mib(1)))]),
+        open: BTreeSet::from([number]),
+        exports: vec![export(node.as_str()), export("theirs"), export("drive0")],
+    };
+    let refused = || {
+        Err(Refusal {
+            reason: RefusalReason::Policy,
+            message: String::new(),
+        })
+    };
+    let served = |offered: Vec<(&str, Result<ExportInfo, Refusal>)>| {
+        let offer = Offer {
+            exports: offered
+                .into_iter()
+                .map(|(n, info)| (name(n), info))
+                .collect(),
+            others: 0,
+        };
+        let listen = NbdAddress::Unix("nbd.sock".into());
+        let served = view.served(offer, &BTreeMap::new(), &listen);
+        served.expect("a view")
+    };
+    let shown = |node: &str, size, proven| ServedExport {
+        node: NodeName::reported(node),
+        size,
+        read_only: false,
+        proven,
+        draining: false,
+    };
+    let described = ExportInfo {
+        size: ByteSize::mib(1),
+        read_only: false,
+        description: Some(node.as_str().to_owned()),
+    };
+    // One is called alike on both sides, of the other nothing is known.
+    let expected = [
+        ("a", shown("", ByteSize::default(), false)),
+        ("theirs", shown("theirs", ByteSize::default(), false)),
+        ("vol", shown(node.as_str(), ByteSize::mib(1), true)),
+    ];
+    assert_eq!(
+        served(vec![
+            ("vol", Ok(described)),
+            ("theirs", refused()),
+            ("a", refused())
+        ]),
+        expected.map(|(n, export)| (name(n), export)).into()
+    );
+    let by_its_node = served(vec![
+        (node.as_str(), refused()),
+        ("b", refused()),
+        ("a", refused()),
+    ]);
+    assert_eq!(
+        by_its_node[&name(node.as_str())],
+        shown(node.as_str(), ByteSize::mib(1), true)
+    );
 }
 
 #[test]
