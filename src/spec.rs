@@ -110,8 +110,8 @@ pub fn schema() -> Value {
     schema::generate()
 }
 
-/// Whether a file of this name in a spec directory is a spec: `*.yaml` or `*.yml`, and neither
-/// hidden nor an editor's temporary file.
+/// Whether a file of this name in a spec directory is a spec: `*.yaml` or `*.yml`, and not hidden.
+/// Editors' and Kubernetes' own files begin with a dot or end otherwise (`*~`, `*.tmp`, `*.swp`).
 pub fn is_spec_name(name: &str) -> bool {
     let stem = name
         .strip_suffix(".yaml")

@@ -75,7 +75,7 @@ fn spec_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        if is_spec_file(&entry.file_name().to_string_lossy()) {
+        if spec::is_spec_name(&entry.file_name().to_string_lossy()) {
             paths.push(entry.path());
         }
         if paths.len() > FILES_MAX {
@@ -84,11 +84,6 @@ fn spec_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
         }
     }
     Ok(paths)
-}
-
-/// `*.yaml` and `*.yml`; editors' and Kubernetes' own files begin with a dot or end otherwise.
-fn is_spec_file(name: &str) -> bool {
-    !name.starts_with('.') && (name.ends_with(".yaml") || name.ends_with(".yml"))
 }
 
 fn read_file(path: &Path, key: &str, judged: Option<&String>) -> ScannedFile {

@@ -156,6 +156,8 @@ fn names_of_spec_files() {
         "..data",
         "a.yaml~",
         "a.yaml.tmp",
+        "a.yaml.swp",
+        ".yml",
         ".a.yaml.swp",
         "a.json",
         "a.YAML",
