@@ -220,6 +220,8 @@ pub struct AcceptedView {
 /// A step counted by the guard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImpliedStep {
+    /// For which spec.
+    pub name: VolumeName,
     /// What, as [`Action::kind`].
     pub kind: String,
     /// On whose behalf.

@@ -1208,6 +1208,7 @@ fn the_guard_freezes_floods_and_thaws_by_itself() {
     let mut hour = fleet(10);
     abandon_first(&mut hour, 2);
     let done = |secs: u64| ImpliedStep {
+        name: name(),
         kind: "Detach".to_owned(),
         owner: Owner::File("a.yaml".to_owned()),
         at: Timestamp::from_millis(now().wall.as_millis() - i64::try_from(secs).unwrap() * 1000),

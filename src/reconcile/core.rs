@@ -481,6 +481,7 @@ impl Core {
             .map(|want| want.owner.clone());
         if let (true, Some(owner)) = (is_implied(step), owner) {
             self.world.memory.implied.push(ImpliedStep {
+                name: name.clone(),
                 kind: step.action.kind().to_owned(),
                 owner,
                 at: now.wall,

@@ -98,7 +98,10 @@ async fn remember<T: Transport, E: ExportServer>(
 ) -> Result<(), StoreError> {
     let store = &hands.store;
     match memo {
-        Memo::Resolution(name, resolution) => store.put_resolution(name, resolution).await,
+        Memo::Resolution(name, resolution) => {
+            let found = [(name.clone(), resolution.clone())];
+            store.put_resolutions(&found).await
+        }
         Memo::Views(views) => store.put_views(views).await,
         Memo::Placements(placements) => store.put_placements(placements).await,
         Memo::Abandoned(counted) => store.count_abandoned(counted).await,

@@ -60,31 +60,35 @@ impl Store {
         tx.commit().await.map_err(failed(DOING))
     }
 
-    /// Records what the names in a spec were found to mean.
+    /// Records what the names in specs were found to mean, all or nothing.
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`], [`StoreError::Failed`].
-    pub async fn put_resolution(
+    pub async fn put_resolutions(
         &self,
-        name: &VolumeName,
-        resolution: &Resolution,
+        found: &[(VolumeName, Resolution)],
     ) -> Result<(), StoreError> {
-        const DOING: &str = "record what a spec's names mean";
+        const DOING: &str = "record what the names in specs mean";
+        if found.is_empty() {
+            return Ok(());
+        }
         let mut tx = self.write(DOING).await?;
-        let resolution = rows::to_json(resolution);
-        let updated = sqlx::query("UPDATE vd_resolutions SET resolution = ? WHERE name = ?")
-            .bind(&resolution)
-            .bind(name.as_str())
-            .execute(&mut *tx)
-            .await
-            .map_err(failed(DOING))?;
-        if updated.rows_affected() == 0 {
-            sqlx::query("INSERT INTO vd_resolutions (name, resolution) VALUES (?, ?)")
-                .bind(name.as_str())
+        for (name, resolution) in found {
+            let resolution = rows::to_json(resolution);
+            let updated = sqlx::query("UPDATE vd_resolutions SET resolution = ? WHERE name = ?")
                 .bind(&resolution)
+                .bind(name.as_str())
                 .execute(&mut *tx)
                 .await
                 .map_err(failed(DOING))?;
+            if updated.rows_affected() == 0 {
+                sqlx::query("INSERT INTO vd_resolutions (name, resolution) VALUES (?, ?)")
+                    .bind(name.as_str())
+                    .bind(&resolution)
+                    .execute(&mut *tx)
+                    .await
+                    .map_err(failed(DOING))?;
+            }
         }
         tx.commit().await.map_err(failed(DOING))
     }

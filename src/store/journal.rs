@@ -149,10 +149,11 @@ impl Store {
     }
 
     /// Records how an intent ended and what follows from it, all or nothing. Calling again
-    /// with the same outcome changes nothing.
+    /// with the same outcome changes nothing, and so does [`Outcome::NeverSent`] for an intent
+    /// that never came to be written.
     ///
     /// # Errors
-    /// [`StoreError::Journal`] if it is unknown or ended otherwise before;
+    /// [`StoreError::Journal`] if it is otherwise unknown or ended otherwise before;
     /// [`StoreError::BindingConflict`], after which it stays unsettled;
     /// [`StoreError::LeaseLost`].
     pub async fn settle(
@@ -181,6 +182,8 @@ impl Store {
                         row.0
                     ),
                 )),
+                // Its writing failed, so its call was not sent.
+                None if *outcome == Outcome::NeverSent => Ok(()),
                 None => Err(disagrees(intent.id, "is not in the journal")),
             };
         }
@@ -235,27 +238,18 @@ impl Store {
         let mut skipped = Vec::new();
         Ok(rows::each("vd_intents", &read, &mut skipped, rows::journal))
     }
-
-    /// Steps begun at or after `since` that nobody asked for in so many words (I6). Calls that
-    /// are known never to have been sent do not count.
-    ///
-    /// # Errors
-    /// Only if the database cannot be read.
-    pub async fn implied_since(&self, since: Timestamp) -> Result<Vec<ImpliedStep>, StoreError> {
-        let mut connection = self.pool.acquire().await.map_err(failed(COUNTING))?;
-        implied(&mut connection, since, &mut Vec::new()).await
-    }
 }
 
-const COUNTING: &str = "count implied steps";
-
+/// Steps begun at or after `since` that nobody asked for in so many words (I6). Calls that are known
+/// never to have been sent do not count.
 pub(super) async fn implied(
     db: &mut SqliteConnection,
     since: Timestamp,
     skipped: &mut Vec<Skipped>,
 ) -> Result<Vec<ImpliedStep>, StoreError> {
+    const DOING: &str = "count implied steps";
     let read = sqlx::query(
-        "SELECT id, kind, owner, created_at FROM vd_intents \
+        "SELECT id, name, kind, owner, created_at FROM vd_intents \
          WHERE created_at >= ? AND cause <> ? AND (outcome IS NULL OR outcome <> ?) \
          ORDER BY created_at, id",
     )
@@ -264,7 +258,7 @@ pub(super) async fn implied(
     .bind(Outcome::NeverSent.as_str())
     .fetch_all(db)
     .await
-    .map_err(failed(COUNTING))?;
+    .map_err(failed(DOING))?;
     Ok(rows::each("vd_intents", &read, skipped, rows::implied))
 }
 

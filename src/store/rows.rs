@@ -312,12 +312,13 @@ fn class(text: &str) -> Result<FailureClass, Unreadable> {
         .ok_or_else(|| format!("{text:?} is no class of failure"))
 }
 
-/// `id, kind, owner, created_at`
-pub(super) type ImpliedRow = (String, String, String, i64);
+/// `id, name, kind, owner, created_at`
+pub(super) type ImpliedRow = (String, String, String, String, i64);
 
 pub(super) fn implied(row: ImpliedRow) -> Result<ImpliedStep, Unreadable> {
-    let (_, kind, owner, at) = row;
+    let (_, name, kind, owner, at) = row;
     Ok(ImpliedStep {
+        name: VolumeName::try_from(name).map_err(text)?,
         kind,
         owner: Owner::try_from(owner).map_err(text)?,
         at: Timestamp::from_millis(at),

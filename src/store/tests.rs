@@ -1,6 +1,7 @@
 //! The contract that every database must keep, as functions over an empty store; and
 //! what holds for SQLite files only.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::model::action::{Claim, Mark};
 use crate::model::memory::{
-    AcceptedView, Binding, FailureClass, Intent, Outcome, Progress, Resolution,
+    AcceptedView, Binding, FailureClass, ImpliedStep, Intent, Outcome, Progress, Resolution,
 };
 use crate::model::{
     AcceptedDocument, Action, BootTime, ByteSize, Cause, ExportName, FileState, IntentId, JobId,
@@ -192,6 +193,7 @@ contract! { memory();
     an_intent_needs_an_accepted_spec
     a_bound_name_is_never_created_again
     settling_twice_differs_only_if_the_outcome_does
+    what_was_never_written_was_never_sent
     a_binding_is_for_ever
     a_refused_binding_leaves_the_intent_unsettled
     placements_follow_what_was_done
@@ -620,31 +622,47 @@ mod contract {
 
     pub async fn implied_steps_are_those_nobody_asked_for(store: Store) {
         with_spec(&store, "a").await;
-        for (n, cause, outcome) in [
+        let at = |seconds: i64| Timestamp::from_millis(NOW.as_millis() + seconds * 1000);
+        for (n, (seconds, cause, outcome)) in (1..).zip([
+            (-3601, Cause::Abandoned, CREATED),
             (1, Cause::Declared, CREATED),
             (2, Cause::Edited, refused("no")),
             (3, Cause::Abandoned, CREATED),
             (4, Cause::Healing, Outcome::NeverSent),
-        ] {
+        ]) {
             let intent = Intent {
                 cause,
-                created: NOW.plus(Duration::from_secs(n)),
+                created: at(seconds),
                 ..intent(n, "a", attach(1))
             };
             store.begin(&intent).await.unwrap();
             let none = Effects::default();
             store.settle(&intent, &outcome, &none, LATER).await.unwrap();
         }
-        let at = |seconds| NOW.plus(Duration::from_secs(seconds));
-        let since = async |seconds| {
-            let steps = store.implied_since(at(seconds)).await.unwrap();
-            steps.iter().map(|step| step.at).collect::<Vec<_>>()
-        };
-        assert_eq!(since(0).await, [at(2), at(3)]);
-        assert_eq!(since(3).await, [at(3)]);
-        let step = &store.load().await.unwrap().memory.implied[0];
-        assert_eq!((step.kind.as_str(), step.at), ("Attach", at(2)));
-        assert_eq!(step.owner, Owner::File("/specs/a.yaml".to_owned()));
+        let steps = store.load().await.unwrap().memory.implied;
+        let expected = [2, 3].map(|seconds| ImpliedStep {
+            name: name("a"),
+            kind: "Attach".to_owned(),
+            owner: Owner::File("/specs/a.yaml".to_owned()),
+            at: at(seconds),
+        });
+        assert_eq!(steps, expected);
+    }
+
+    pub async fn what_was_never_written_was_never_sent(store: Store) {
+        with_spec(&store, "a").await;
+        let intent = intent(1, "a", attach(1));
+        let none = Effects::default();
+        let settle = async |outcome| store.settle(&intent, &outcome, &none, LATER).await;
+        settle(Outcome::NeverSent).await.unwrap();
+        assert_eq!(store.intents(all()).await.unwrap(), []);
+        for outcome in [CREATED, refused("no")] {
+            let refusal = settle(outcome).await;
+            assert!(
+                matches!(refusal, Err(StoreError::Journal { .. })),
+                "{refusal:?}"
+            );
+        }
     }
 
     pub async fn old_settled_intents_are_dropped_open_ones_never(store: Store) {
@@ -695,11 +713,12 @@ mod contract {
                 attachment: None,
                 at: LATER,
             };
-            store.put_resolution(&name("a"), &resolution).await.unwrap();
+            let found = [name("a"), name("b")].map(|name| (name, resolution.clone()));
+            store.put_resolutions(&found).await.unwrap();
             let views = [(volume(1), view.clone())];
             store.put_views(&views).await.unwrap();
             let memory = store.load().await.unwrap().memory;
-            assert_eq!(memory.resolutions[&name("a")], resolution);
+            assert_eq!(memory.resolutions, BTreeMap::from(found));
             assert_eq!(memory.views[&volume(1)], view);
         }
     }
