@@ -5,7 +5,8 @@
 //! two of these leaves an open intent, which is looked up by the id it was journalled with.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::cloudstack::{CallOutcome, Client, Transport};
@@ -14,7 +15,7 @@ use crate::model::action::{Claim, DeviceProof};
 use crate::model::memory::{Binding, FailureClass, Intent, Outcome, Progress};
 use crate::model::observed::{Disks, NbdView};
 use crate::model::{
-    Action, ExportName, NodeName, Reading, Serial, VolumeId, VolumeName, WithdrawMode,
+    Action, BootTime, ExportName, NodeName, Reading, Serial, VolumeId, VolumeName, WithdrawMode,
 };
 use crate::nbd::{ExportServer, Withdrawn};
 use crate::store::{Effects, Store};
@@ -44,6 +45,15 @@ pub enum LocalResult {
     Failed(FailureClass, String),
 }
 
+/// A descriptor of something that is served.
+struct Held {
+    device: Arc<OpenDevice>,
+    since: BootTime,
+}
+
+/// How long a disk may take to write what the kernel holds for it.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Everything an action needs to reach the outside.
 pub struct Hands<T, E> {
     /// CloudStack.
@@ -55,21 +65,15 @@ pub struct Hands<T, E> {
     /// The journal.
     pub store: Store,
     /// For the time an end is written with.
-    pub clock: std::sync::Arc<dyn Clock>,
+    pub clock: Arc<dyn Clock>,
     /// Descriptors of what is served, kept open: while one is, its device number cannot go
     /// to another disk.
-    held: Mutex<BTreeMap<NodeName, OpenDevice>>,
+    held: Mutex<BTreeMap<NodeName, Held>>,
 }
 
 impl<T: Transport, E: ExportServer> Hands<T, E> {
     /// Hands that hold nothing yet.
-    pub fn new(
-        cloud: Client<T>,
-        host: Host,
-        nbd: E,
-        store: Store,
-        clock: std::sync::Arc<dyn Clock>,
-    ) -> Self {
+    pub fn new(cloud: Client<T>, host: Host, nbd: E, store: Store, clock: Arc<dyn Clock>) -> Self {
         Self {
             cloud,
             host,
@@ -86,7 +90,7 @@ impl<T: Transport, E: ExportServer> Hands<T, E> {
     /// all; it is never sent twice.
     pub async fn act_on_cloud(&self, mut intent: Box<Intent>) -> Acted {
         if let Action::Detach { volume, .. } = &intent.action
-            && let Err(why) = self.flush(*volume)
+            && let Err(why) = self.flush(*volume).await
         {
             return Acted::NotSent(intent, FailureClass::Environment, why);
         }
@@ -124,7 +128,10 @@ impl<T: Transport, E: ExportServer> Hands<T, E> {
         match self.store.settle(&intent, &outcome, &effects, at).await {
             Ok(()) => Acted::Ended(intent, outcome),
             // Stays open; its job will not be found, which ends it once it has expired.
-            Err(_) => Acted::Open(intent),
+            Err(error) => {
+                tracing::warn!(intent.id = %intent.id, error = chain(&error), "the end of an intent could not be written; it is looked up later");
+                Acted::Open(intent)
+            }
         }
     }
 
@@ -187,13 +194,13 @@ impl<T: Transport, E: ExportServer> Hands<T, E> {
         // A server that lost the export holds nothing; we must not either, or the exclusive
         // open would find ourselves.
         self.held().remove(&proof.node());
-        let device = match self.host.open(proof, !read_only) {
+        let device = match self.open(proof.clone(), !read_only).await {
             Ok(device) => device,
-            Err(error) => return LocalResult::Failed(FailureClass::Retry, chain(&error)),
+            Err(why) => return LocalResult::Failed(FailureClass::Retry, why),
         };
         match self.nbd.export(export, read_only, &device).await {
             Ok(()) => {
-                self.held().insert(proof.node(), device);
+                self.keep(device);
                 LocalResult::Done
             }
             Err(error) => LocalResult::Failed(FailureClass::Retry, chain(&error)),
@@ -209,16 +216,17 @@ impl<T: Transport, E: ExportServer> Hands<T, E> {
     ) -> LocalResult {
         match self.nbd.withdraw(export, node, mode).await {
             Ok(Withdrawn::Gone) => {
-                let flushed = self.flush(volume);
-                match (mode, flushed) {
+                let flushed = match mode {
+                    WithdrawMode::Soft => self.flush(volume).await,
                     // Nothing can be saved of a disk that is gone.
-                    (WithdrawMode::Hard, _) | (WithdrawMode::Soft, Ok(())) => {
+                    WithdrawMode::Hard => Ok(()),
+                };
+                match flushed {
+                    Ok(()) => {
                         self.held().remove(node);
                         LocalResult::Done
                     }
-                    (WithdrawMode::Soft, Err(why)) => {
-                        LocalResult::Failed(FailureClass::Environment, why)
-                    }
+                    Err(why) => LocalResult::Failed(FailureClass::Environment, why),
                 }
             }
             Ok(Withdrawn::Draining) => LocalResult::Done,
@@ -229,42 +237,74 @@ impl<T: Transport, E: ExportServer> Hands<T, E> {
         }
     }
 
-    /// Writes what the kernel still holds for a disk we have open; nothing to do for others.
-    fn flush(&self, volume: VolumeId) -> Result<(), String> {
-        let serial = Serial::of(volume);
-        let held = self.held();
-        let mut devices = held.iter().filter(|(node, _)| node.is_for(&serial));
-        devices
-            .try_for_each(|(_, device)| device.sync())
-            .map_err(|error| format!("what was written could not be flushed: {error}"))
+    /// Opens and proves a disk, on a thread that may block.
+    async fn open(&self, proof: DeviceProof, writable: bool) -> Result<OpenDevice, String> {
+        let host = self.host.clone();
+        let opened = tokio::task::spawn_blocking(move || host.open(&proof, writable)).await;
+        match opened {
+            Ok(opened) => opened.map_err(|error| chain(&error)),
+            Err(error) => Err(format!("opening it broke off: {error}")),
+        }
     }
 
-    /// Opens, and keeps open, what an earlier run of ours left served: its device number cannot
-    /// go to another disk then, nor can anybody here mount it.
-    pub fn hold(&self, served: &NbdView, disks: &Reading<Disks>) {
-        let (Reading::Present(served), Reading::Present(disks)) = (&served.exports, disks) else {
+    fn keep(&self, device: OpenDevice) {
+        let node = device.proof().node();
+        let held = Held {
+            device: Arc::new(device),
+            since: self.clock.now().boot,
+        };
+        self.held().insert(node, held);
+    }
+
+    /// Writes what the kernel still holds for a disk we have open; nothing to do for others.
+    async fn flush(&self, volume: VolumeId) -> Result<(), String> {
+        let serial = Serial::of(volume);
+        let devices: Vec<Arc<OpenDevice>> = self
+            .held()
+            .iter()
+            .filter(|(node, _)| node.is_for(&serial))
+            .map(|(_, held)| Arc::clone(&held.device))
+            .collect();
+        let sync = move || devices.iter().try_for_each(|device| device.sync());
+        let synced = tokio::time::timeout(FLUSH_TIMEOUT, tokio::task::spawn_blocking(sync)).await;
+        match synced {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(error))) => Err(format!("what was written could not be flushed: {error}")),
+            Ok(Err(error)) => Err(format!("flushing broke off: {error}")),
+            Err(_) => Err(format!(
+                "the disk takes longer than {FLUSH_TIMEOUT:?} to flush"
+            )),
+        }
+    }
+
+    /// Keeps open what is served, and nothing else: what an earlier run of ours left is proven
+    /// again, so that its device number cannot go to another disk; what the server lost is let go.
+    pub async fn hold(&self, view: &NbdView, disks: &Reading<Disks>) {
+        let (Reading::Present(served), Reading::Present(disks)) = (&view.exports, disks) else {
             return;
         };
+        let is_served = |node: &NodeName| served.values().any(|export| export.node == *node);
+        self.held()
+            .retain(|node, held| held.since >= view.begun || is_served(node));
         for (name, export) in served.iter().filter(|(_, export)| export.proven) {
             let is_held = self.held().contains_key(&export.node);
             let proof = disks.proofs().find(|proof| proof.node() == export.node);
             let (false, Some(proof)) = (is_held, proof) else {
                 continue;
             };
-            match self.host.open(&proof, !export.read_only) {
+            match self.open(proof, !export.read_only).await {
                 Ok(device) => {
                     tracing::info!(export.name = %name, "{name} was served by an earlier run; its disk is proven again and held");
-                    self.held().insert(proof.node(), device);
+                    self.keep(device);
                 }
-                // What is wrong with it, the next look at the host tells the planner.
                 Err(error) => {
-                    tracing::debug!(export.name = %name, error = chain(&error), "a served disk is not held");
+                    tracing::warn!(export.name = %name, error, "the disk of {name} cannot be held open");
                 }
             }
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, BTreeMap<NodeName, OpenDevice>> {
+    fn held(&self) -> MutexGuard<'_, BTreeMap<NodeName, Held>> {
         // The map is whole even if a holder panicked: every change to it is one call.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }

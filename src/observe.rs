@@ -1,9 +1,12 @@
 //! Asks the outside what is so. Changes nothing, decides nothing.
 
+use std::collections::BTreeMap;
+
 use crate::cloudstack::{Client, CloudStackError, JobState, Listed, Transport};
 use crate::model::observed::{Catalogue, CloudVm, CloudVolume};
-use crate::model::{BootTime, IntentId, JobId, Timestamp, VolumeId};
-use crate::reconcile::JobAnswers;
+use crate::model::{BootTime, IntentId, JobId, Timestamp, VmId, VolumeId};
+use crate::reconcile::settle::JobAnswer;
+use crate::telemetry::chain;
 
 /// Missing volumes looked up one by one in one query; the rest stay Unknown until the next.
 const LOOKUPS_AT_ONCE: usize = 20;
@@ -19,6 +22,8 @@ pub struct CloudQuery {
     pub ids: Vec<VolumeId>,
     /// Which volumes go by these names.
     pub names: Vec<String>,
+    /// These VMs again.
+    pub vms: Vec<VmId>,
 }
 
 /// What CloudStack said.
@@ -34,6 +39,12 @@ pub struct CloudAnswer {
     pub named: Vec<(String, BootTime)>,
     /// Volumes looked up by id that are not there, and when each look-up began.
     pub absent: Vec<(VolumeId, BootTime)>,
+    /// VMs read by id.
+    pub vms: Vec<CloudVm>,
+    /// Volumes that were not looked up, because there were too many.
+    pub left: Vec<VolumeId>,
+    /// Volumes whose answer could not be understood, and why. They stay Unknown.
+    pub failed: Vec<(VolumeId, String)>,
     /// The server's clock, and when it was read.
     pub server_time: Option<(Timestamp, BootTime)>,
 }
@@ -52,7 +63,7 @@ pub struct CloudListing {
 /// Asks CloudStack.
 ///
 /// # Errors
-/// Any call that failed: half an answer is none.
+/// Any call that failed, unless it is about one volume only: half a listing is none.
 pub async fn cloud<T: Transport>(
     client: &Client<T>,
     query: &CloudQuery,
@@ -77,6 +88,19 @@ pub async fn cloud<T: Transport>(
     if !query.ids.is_empty() {
         by_id(client, &query.ids, &mut answer).await?;
     }
+    if !query.vms.is_empty() {
+        match client.vms_by_id(&query.vms).await {
+            Ok(read) => {
+                answer.server_time = server_time(&read);
+                answer.vms = read.items;
+            }
+            // Stays as old as it was, which holds back what waits for it.
+            Err(error) if error.is_about_one() => {
+                tracing::warn!(error = chain(&error), "a VM cannot be read by its id");
+            }
+            Err(error) => return Err(error),
+        }
+    }
     for name in &query.names {
         let found = client.volumes_named(name).await?;
         answer.server_time = server_time(&found);
@@ -91,16 +115,26 @@ async fn by_id<T: Transport>(
     ids: &[VolumeId],
     answer: &mut CloudAnswer,
 ) -> Result<(), CloudStackError> {
-    let read = client.volumes_by_id(ids).await?;
-    answer.server_time = server_time(&read);
     let mut missing: Vec<VolumeId> = ids.to_vec();
-    missing.retain(|id| !read.items.iter().any(|volume| volume.id == *id));
-    answer.read.extend(read.items);
-    for id in missing.into_iter().take(LOOKUPS_AT_ONCE) {
-        let found = client.volume(id).await?;
-        match found.items {
-            Some(volume) => answer.read.push(volume),
-            None => answer.absent.push((id, found.begun)),
+    match client.volumes_by_id(ids).await {
+        Ok(read) => {
+            answer.server_time = server_time(&read);
+            missing.retain(|id| !read.items.iter().any(|volume| volume.id == *id));
+            answer.read.extend(read.items);
+        }
+        // One row that is not understood must not hide the others (I8).
+        Err(error) if error.is_about_one() => {}
+        Err(error) => return Err(error),
+    }
+    answer.left = missing.split_off(missing.len().min(LOOKUPS_AT_ONCE));
+    for id in missing {
+        match client.volume(id).await {
+            Ok(found) => match found.items {
+                Some(volume) => answer.read.push(volume),
+                None => answer.absent.push((id, found.begun)),
+            },
+            Err(error) if error.is_about_one() => answer.failed.push((id, chain(&error))),
+            Err(error) => return Err(error),
         }
     }
     Ok(())
@@ -113,19 +147,33 @@ async fn by_id<T: Transport>(
 pub async fn jobs<T: Transport>(
     client: &Client<T>,
     jobs: &[(IntentId, JobId)],
-) -> Result<JobAnswers, CloudStackError> {
+) -> Result<BTreeMap<IntentId, JobAnswer>, CloudStackError> {
     let pending = client.pending_jobs().await?;
-    let mut answers = JobAnswers {
-        server_time: pending.server_time,
-        ..JobAnswers::default()
-    };
+    let mut answers = BTreeMap::new();
     for (intent, job) in jobs {
-        let state = if pending.items.contains(job) {
-            JobState::Pending
+        let answer = if pending.items.contains(job) {
+            JobAnswer {
+                state: JobState::Pending,
+                begun: pending.begun,
+                server: pending.server_time,
+            }
         } else {
-            client.job(*job).await?.items
+            match client.job(*job).await {
+                Ok(found) => JobAnswer {
+                    state: found.items,
+                    begun: found.begun,
+                    // A refusal carries no clock; the list of a moment ago does.
+                    server: found.server_time.or(pending.server_time),
+                },
+                // The others are asked for all the same (I8).
+                Err(error) if error.is_about_one() => {
+                    tracing::warn!(job.id = %job, error = chain(&error), "the answer about a job is not understood");
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
         };
-        answers.states.insert(*intent, state);
+        answers.insert(*intent, answer);
     }
     Ok(answers)
 }

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use crate::model::desired::{DesiredVolume, Mode, Reclaim};
 use crate::model::memory::Memory;
-use crate::model::{Action, BootTime, Cause, Now, Observed, VolumeName};
+use crate::model::{Action, Cause, Now, Observed, VmId, VolumeId, VolumeName};
 
 pub use drift::{Drift, DriftClass};
 pub use guard::{Freeze, Guard};
@@ -82,8 +82,11 @@ pub struct Policy {
     pub absent_percent: usize,
     /// Distance between our clock and CloudStack's over which mutations stop.
     pub max_skew: Duration,
-    /// How old a reading of CloudStack may be to act upon.
+    /// How old a listing of CloudStack may be to act upon at all.
     pub stale_after: Duration,
+    /// How old the reading of a volume, and of a VM, may be to attach, detach, grow or claim
+    /// it: somebody else may have moved it since. Older ones are read again by id first.
+    pub fresh_for: Duration,
 }
 
 impl Default for Policy {
@@ -97,6 +100,7 @@ impl Default for Policy {
             absent_percent: 20,
             max_skew: Duration::from_secs(30),
             stale_after: Duration::from_secs(180),
+            fresh_for: Duration::from_secs(10),
         }
     }
 }
@@ -150,9 +154,28 @@ pub enum Decision {
     },
     /// Nothing until the outside was read again.
     Observing {
-        /// What has to be read.
+        /// What has to be read, for people.
         what: String,
+        /// The same for the loop. Empty if it is being done already.
+        reread: Vec<Reread>,
     },
+}
+
+/// A reading that a decision waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reread {
+    /// Everything in CloudStack.
+    Listing,
+    /// One volume, by its id.
+    Volume(VolumeId),
+    /// One VM, by its id.
+    Vm(VmId),
+    /// The volumes that go by a name.
+    Name(String),
+    /// This machine's disks.
+    Host,
+    /// The NBD server.
+    Nbd,
 }
 
 /// A step that can be executed.
@@ -255,11 +278,6 @@ fn reclaims_attachment(want: &DesiredVolume) -> bool {
         // Delete begins with Detach; deleting needs more proof than this version asks for.
         Reclaim::Detach | Reclaim::Delete => !held,
     }
-}
-
-/// Whether the reading that `begun` names is too old to act upon.
-fn is_stale(begun: BootTime, policy: &Policy, now: Now) -> bool {
-    now.boot.since(begun) > policy.stale_after
 }
 
 #[cfg(test)]

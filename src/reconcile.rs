@@ -18,7 +18,7 @@ pub mod specs;
 mod status;
 
 pub use self::conditions::Transitions;
-pub use self::core::{Core, Effect, Event, JobAnswers, Memo, Pace};
+pub use self::core::{Core, Effect, Event, Memo, Pace, Unanswered};
 pub use self::execute::{Seen, broken, execute};
 pub use self::learn::absorb;
 pub use self::status::{plan_status, write};

@@ -23,7 +23,7 @@ use crate::config::{Address, Config};
 use crate::host::Host;
 use crate::model::Reading;
 use crate::nbd::{NbdAddress, Qsd, QsdConfig};
-use crate::plan::Policy;
+use crate::plan::{Desired, Policy, SourceHealth};
 use crate::reconcile::run::{Loop, Question};
 use crate::reconcile::specs::SpecsTask;
 use crate::reconcile::{Core, Event, Pace};
@@ -86,12 +86,22 @@ pub async fn run(_: &Args, config: &Config) -> anyhow::Result<ExitCode> {
         files,
         ..
     } = loaded;
-    let core = Core::new(
+    let mut core = Core::new(
         memory,
         Policy::from(&config.policy),
         Pace::from(&config.pace),
         fastrand::u64(..),
     );
+    // What was accepted before is in force from the first moment; that it is still written
+    // anywhere is known when the directory has been read.
+    let known = Desired {
+        volumes: desired
+            .iter()
+            .map(|want| (want.name().clone(), want.clone()))
+            .collect(),
+        files: SourceHealth::Suspect("it was not read yet".to_owned()),
+    };
+    core.handle(Event::Desired(known), clock.now());
     let files: BTreeMap<_, _> = files
         .into_iter()
         .map(|file| (file.path.clone(), file))

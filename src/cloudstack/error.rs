@@ -138,6 +138,21 @@ impl CloudStackError {
         }
     }
 
+    /// Whether the failure says something about the object asked for only: CloudStack answered,
+    /// and others can be asked for.
+    pub fn is_about_one(&self) -> bool {
+        match self {
+            Self::Undecodable { status, .. } => *status == 200,
+            Self::Failed { .. } | Self::Uncertain { .. } => true,
+            Self::NotSent { .. }
+            | Self::NoAnswer { .. }
+            | Self::Unauthorized { .. }
+            | Self::Throttled { .. }
+            | Self::Unsettled { .. }
+            | Self::NotACloudAction { .. } => false,
+        }
+    }
+
     pub(super) fn from_transport(command: &'static str, source: TransportError) -> Self {
         match source {
             TransportError::NotSent { .. } => Self::NotSent { command, source },

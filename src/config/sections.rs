@@ -162,6 +162,7 @@ pub struct PolicyConfig {
     pub(super) absent_percent: usize,
     pub(super) max_skew: Span,
     pub(super) stale_after: Span,
+    pub(super) fresh_for: Span,
 }
 
 impl Default for PolicyConfig {
@@ -175,6 +176,7 @@ impl Default for PolicyConfig {
             absent_percent,
             max_skew,
             stale_after,
+            fresh_for,
         } = Policy::default();
         Self {
             heal_delay: Span(heal_delay),
@@ -185,6 +187,7 @@ impl Default for PolicyConfig {
             absent_percent,
             max_skew: Span(max_skew),
             stale_after: Span(stale_after),
+            fresh_for: Span(fresh_for),
         }
     }
 }
@@ -200,6 +203,7 @@ impl From<&PolicyConfig> for Policy {
             absent_percent: config.absent_percent,
             max_skew: config.max_skew.0,
             stale_after: config.stale_after.0,
+            fresh_for: config.fresh_for.0,
         }
     }
 }

@@ -216,17 +216,26 @@ impl Cause {
 }
 
 impl Action {
+    /// [`Action::kind`] of [`Action::Create`].
+    pub const CREATE: &str = "Create";
+    /// [`Action::kind`] of [`Action::Attach`].
+    pub const ATTACH: &str = "Attach";
+    /// [`Action::kind`] of [`Action::Detach`].
+    pub const DETACH: &str = "Detach";
+    /// [`Action::kind`] of [`Action::Withdraw`].
+    pub const WITHDRAW: &str = "Withdraw";
+
     /// The kind of step, as printed and stored.
     pub const fn kind(&self) -> &'static str {
         match self {
-            Self::Create { .. } => "Create",
+            Self::Create { .. } => Self::CREATE,
             Self::Tag { .. } => "Tag",
             Self::Bind { .. } => "Bind",
             Self::Grow { .. } => "Grow",
-            Self::Attach { .. } => "Attach",
-            Self::Detach { .. } => "Detach",
+            Self::Attach { .. } => Self::ATTACH,
+            Self::Detach { .. } => Self::DETACH,
             Self::Export { .. } => "Export",
-            Self::Withdraw { .. } => "Withdraw",
+            Self::Withdraw { .. } => Self::WITHDRAW,
         }
     }
 

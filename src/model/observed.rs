@@ -489,11 +489,30 @@ impl Disks {
 pub struct NbdView {
     /// What it serves, by name; `Unknown` when it could not be asked.
     pub exports: Reading<BTreeMap<ExportName, ServedExport>>,
+    /// What it served when it could last be asked: enough to end an export whose disk is gone.
+    pub last_known: BTreeMap<ExportName, ServedExport>,
     /// When it was asked.
     pub begun: BootTime,
 }
 
 impl NbdView {
+    /// A reading of what it serves.
+    pub fn read(exports: Reading<BTreeMap<ExportName, ServedExport>>, begun: BootTime) -> Self {
+        Self {
+            exports,
+            last_known: BTreeMap::new(),
+            begun,
+        }
+    }
+
+    /// What it serves, or served when it could last be asked.
+    pub fn known(&self) -> &BTreeMap<ExportName, ServedExport> {
+        match &self.exports {
+            Reading::Present(exports) => exports,
+            Reading::Absent | Reading::Unknown(_) => &self.last_known,
+        }
+    }
+
     /// Whether it was asked at all.
     pub fn was_asked(&self) -> bool {
         self.begun > BootTime::default()
@@ -504,6 +523,7 @@ impl Default for NbdView {
     fn default() -> Self {
         Self {
             exports: Reading::Unknown("the NBD server was not asked yet".to_owned()),
+            last_known: BTreeMap::new(),
             begun: BootTime::default(),
         }
     }

@@ -162,7 +162,7 @@ impl ExportServer for Qsd {
                 "what is served cannot be compared with the disks of this machine: {why}"
             )),
         };
-        NbdView { exports, begun }
+        NbdView::read(exports, begun)
     }
 
     async fn export(

@@ -56,7 +56,13 @@ pub(super) fn leave(
                 why,
             });
         }
-        Reading::Absent => {}
+        // Missing from a listing proves nothing: it may well be running.
+        Reading::Absent => {
+            return path.block(Blocked::VmGone {
+                vm: at.vm,
+                state: None,
+            });
+        }
         Reading::Present(vm) => match &vm.state {
             VmState::Running if !here => return path.block(Blocked::OtherVmRunning { vm: at.vm }),
             VmState::Running | VmState::Stopped | VmState::Gone(_) => {}
@@ -66,7 +72,7 @@ pub(super) fn leave(
         },
     }
     if here {
-        serve::quiet(case, binding, path);
+        serve::quiet(case, binding, volume, path);
     }
     path.step(
         Action::Detach {
@@ -117,6 +123,7 @@ pub(super) fn join(
     }
     if healing {
         heal_later(case, volume, vm, path);
+        contended(case, path);
     }
     vm_ready(case, goal, vm, path);
     path.step(
@@ -156,6 +163,23 @@ fn heal_later(case: &Case<'_>, volume: &CloudVolume, vm: VmId, path: &mut Path) 
             "detached by somebody",
         ));
         path.wait(Waiting::HealDelay { until });
+    }
+}
+
+/// Heals of one volume in an hour after which somebody else seems to want otherwise (I2).
+const HEALS_MAX: usize = 3;
+
+fn contended(case: &Case<'_>, path: &mut Path) {
+    let heals = case
+        .world
+        .memory
+        .implied
+        .iter()
+        .filter(|step| step.name == *case.name() && step.kind == Action::ATTACH)
+        .filter(|step| case.now.wall.since(step.at).as_secs() < 3600)
+        .count();
+    if heals >= HEALS_MAX {
+        path.block(Blocked::Contended { heals });
     }
 }
 

@@ -9,6 +9,7 @@ use crate::model::memory::{Binding, Resolution};
 use crate::model::observed::{CloudVolume, Reading, Unlisted, VolumeState};
 use crate::model::{Action, ByteSize, Cause, VolumeId};
 
+use super::Reread;
 use super::decide::Case;
 use super::path::Path;
 use super::reason::{Blocked, Waiting};
@@ -30,15 +31,25 @@ fn find<'a>(case: &Case<'a>, path: &mut Path) -> Option<&'a CloudVolume> {
             return None;
         }
     };
-    if case.settled().is_some_and(|settled| listed <= settled) {
-        path.observe("CloudStack: not listed again since the last change settled");
+    let settled = case.settled();
+    let claimed = case.index.claimed_for(case.want.uid);
+    let read_since = |id: &VolumeId| {
+        let read = cloud.volumes.get(id).map(|volume| volume.begun);
+        settled.is_none_or(|settled| read.is_some_and(|read| read > settled))
+    };
+    let is_claimed = !claimed.is_empty() && claimed.iter().all(|(id, _)| read_since(id));
+    if !is_claimed && settled.is_some_and(|settled| listed <= settled) {
+        path.observe(
+            "CloudStack: not listed again since the last change settled",
+            Reread::Listing,
+        );
         return None;
     }
     let Some(resolution) = case.resolution() else {
         unresolved(case, path);
         return None;
     };
-    match case.index.claimed_for(case.want.uid) {
+    match claimed {
         [] => match &case.want.spec().origin {
             Origin::Existing { .. } => adopt(case, resolution, path),
             Origin::Create {
@@ -68,7 +79,7 @@ fn find<'a>(case: &Case<'a>, path: &mut Path) -> Option<&'a CloudVolume> {
 /// CloudStack cannot be read: not yet, or not now.
 pub(super) fn unlisted(why: &Unlisted, path: &mut Path) {
     match why {
-        Unlisted::NotAsked => path.observe("CloudStack for the first time"),
+        Unlisted::NotAsked => path.observe_on("CloudStack for the first time"),
         Unlisted::Failed(why) => path.block(Blocked::SourceUnknown {
             source: "CloudStack",
             why: why.clone(),
@@ -79,8 +90,11 @@ pub(super) fn unlisted(why: &Unlisted, path: &mut Path) {
 /// Says what the names of this generation were found to lack.
 pub(super) fn unresolved(case: &Case<'_>, path: &mut Path) {
     match resolve(case.want, &case.world.observed) {
-        Ok(Some(_)) => path.observe("the names in the spec were found and are being recorded"),
-        Ok(None) => path.observe("CloudStack: zones, offerings and VMs named in the spec"),
+        Ok(Some(_)) => path.observe_on("the names in the spec were found and are being recorded"),
+        Ok(None) => path.observe(
+            "CloudStack: zones, offerings and VMs named in the spec",
+            Reread::Listing,
+        ),
         Err(all) => all.into_iter().for_each(|by| path.block(by)),
     }
 }
@@ -95,9 +109,16 @@ fn create(
     let (Some(zone), Some(offering)) = (resolution.zone, resolution.offering) else {
         return unresolved(case, path);
     };
+    if let Some(name) = case.index.rival(case.name(), volume_name) {
+        return path.block(Blocked::NameShared {
+            name: name.clone(),
+            volume_name: volume_name.to_owned(),
+        });
+    }
     let seen = case.world.memory.seen.get(case.name()).copied();
     if seen > case.world.observed.cloud.name_read(volume_name) {
-        return path.observe(format!("CloudStack: volumes named {volume_name:?}"));
+        let what = format!("CloudStack: volumes named {volume_name:?}");
+        return path.observe(what, Reread::Name(volume_name.to_owned()));
     }
     if let Some(volume) = case.index.named(volume_name).first() {
         return path.block(Blocked::NameTaken {
@@ -130,7 +151,7 @@ fn adopt<'a>(case: &Case<'a>, resolution: &Resolution, path: &mut Path) -> Optio
     let volume = match case.world.observed.cloud.volume(id, case.settled()) {
         Reading::Present(volume) => volume,
         Reading::Unknown(why) => {
-            path.observe(format!("volume {id}: {why}"));
+            path.observe(format!("volume {id}: {why}"), Reread::Volume(id));
             return None;
         }
         Reading::Absent => {
@@ -181,17 +202,24 @@ fn tag(case: &Case<'_>, volume: &CloudVolume, mark: Mark, path: &mut Path) {
             Cause::Declared,
             "nothing else touches it before it is claimed",
         ),
-        Some(theirs) => {
-            let is_ours = theirs
-                .parse::<Claim>()
-                .is_ok_and(|claim| claim.instance == ours.instance && claim.spec == ours.spec);
-            if !is_ours {
-                path.block(Blocked::ClaimedBy {
-                    volume: volume.id,
-                    claim: theirs.clone(),
-                });
-            }
-        }
+        Some(_) => not_anothers(case, volume, path),
+    }
+}
+
+/// Stops at a volume that somebody else claims.
+pub(super) fn not_anothers(case: &Case<'_>, volume: &CloudVolume, path: &mut Path) {
+    let Some(claimed) = volume.tags.get(CLAIM_TAG) else {
+        return;
+    };
+    let (instance, spec) = (case.world.memory.instance, case.want.uid);
+    let is_ours = claimed
+        .parse::<Claim>()
+        .is_ok_and(|claim| claim.instance == instance && claim.spec == spec);
+    if !is_ours {
+        path.block(Blocked::ClaimedBy {
+            volume: volume.id,
+            claim: claimed.clone(),
+        });
     }
 }
 

@@ -12,7 +12,7 @@ use super::drift::{Drift, DriftClass};
 use super::index::Index;
 use super::path::{First, Path};
 use super::reason::{Blocked, Waiting};
-use super::{Ahead, Decision, Policy, Step, VolumePlan, World, attach, claim, is_stale, serve};
+use super::{Ahead, Decision, Policy, Reread, Step, VolumePlan, World, attach, claim, serve};
 use crate::model::Action;
 
 /// One volume, with everything that a stage may look at.
@@ -108,10 +108,7 @@ pub(super) fn decide<'a>(
     let binding = world.memory.bindings.get(want.name());
     if let Some(step) = binding.and_then(|binding| serve::hard_withdraw(&case, binding)) {
         return VolumePlan {
-            decision: Decision::Act {
-                now: Box::new(step),
-                then: Vec::new(),
-            },
+            decision: at_once(&case, step),
             drift: Vec::new(),
         };
     }
@@ -133,6 +130,33 @@ pub(super) fn decide<'a>(
         Some(binding) => bound(&case, binding, &mut path),
     }
     finish(&case, path)
+}
+
+/// A hard withdrawal passes every gate; only one that failed a moment ago waits for its turn.
+/// That a client uses the export says nothing to it.
+fn at_once(case: &Case<'_>, step: Step) -> Decision {
+    let failed = case
+        .failure(Action::WITHDRAW)
+        .filter(|failure| failure.class != FailureClass::InUse && case.now.boot < failure.retry_at);
+    match failed {
+        None => Decision::Act {
+            now: Box::new(step),
+            then: Vec::new(),
+        },
+        Some(failure) => Decision::Waiting {
+            on: backoff(failure),
+            then: vec![step.into()],
+        },
+    }
+}
+
+fn backoff(failure: &Failure) -> Waiting {
+    Waiting::Backoff {
+        until: failure.retry_at,
+        text: failure.text.clone(),
+        class: failure.class,
+        attempts: failure.attempts,
+    }
 }
 
 /// Nothing is submitted while the end of an earlier call is not known (I1, I7).
@@ -180,11 +204,18 @@ fn bound(case: &Case<'_>, binding: &Binding, path: &mut Path) {
     if let Some(job) = volume.pending_job {
         path.wait(Waiting::ForeignJob { job });
     }
-    claim::confirm(case, binding, volume, path);
+    let is_declared = case.want.presence == Presence::Declared;
+    if is_declared {
+        claim::confirm(case, binding, volume, path);
+    } else {
+        claim::not_anothers(case, volume, path);
+    }
     let Some(goal) = goal(case, path) else {
         return;
     };
-    claim::immutable(case, volume, path);
+    if is_declared {
+        claim::immutable(case, volume, path);
+    }
     attach::leave(case, &goal, binding, volume, path);
     grow(case, &goal, volume, path);
     attach::join(case, &goal, binding, volume, path);
@@ -220,7 +251,10 @@ fn lost(case: &Case<'_>, binding: &Binding, path: &mut Path) {
 /// I3 allows them.
 fn without_cloud(case: &Case<'_>, binding: &Binding, why: String, path: &mut Path) {
     match &case.world.observed.cloud.listed {
-        Ok(_) => path.observe(format!("volume {}: {why}", binding.volume)),
+        Ok(_) => path.observe(
+            format!("volume {}: {why}", binding.volume),
+            Reread::Volume(binding.volume),
+        ),
         Err(unlisted) => {
             serve::serve_unconfirmed(case, binding, path);
             claim::unlisted(unlisted, path);
@@ -323,7 +357,7 @@ fn grow(case: &Case<'_>, goal: &Goal<'_>, volume: &CloudVolume, path: &mut Path)
 fn finish(case: &Case<'_>, mut path: Path) -> VolumePlan {
     let first = path.first.take().map(|first| match first {
         First::Step(step) => gate(case, step),
-        First::Waiting(_) | First::Blocked(_) | First::Observing(_) => Gated::Stands(first),
+        First::Waiting(_) | First::Blocked(_) | First::Observing(..) => Gated::Stands(first),
     });
     let decision = match first {
         None => match case.want.presence {
@@ -335,7 +369,10 @@ fn finish(case: &Case<'_>, mut path: Path) -> VolumePlan {
             then: path.then,
         },
         Some(Gated::Held(step, first)) => {
-            path.drift.push(drift_of(&step));
+            // While it is read again, somebody is working on it.
+            if !matches!(first, First::Observing(..)) {
+                path.drift.push(drift_of(&step));
+            }
             path.then.insert(0, step.into());
             stand(first, path.then)
         }
@@ -355,7 +392,7 @@ fn stand(first: First, then: Vec<Ahead>) -> Decision {
         },
         First::Waiting(on) => Decision::Waiting { on, then },
         First::Blocked(by) => Decision::Blocked { by, then },
-        First::Observing(what) => Decision::Observing { what },
+        First::Observing(what, reread) => Decision::Observing { what, reread },
     }
 }
 
@@ -388,9 +425,8 @@ fn gate(case: &Case<'_>, step: Step) -> Gated {
                 return held(step, Blocked::SourceUnknown { source, why });
             }
         };
-        if is_stale(listed, case.policy, case.now) {
-            let what = "CloudStack: the last listing is too old to act upon".to_owned();
-            return Gated::Held(step, First::Observing(what));
+        if let Some(first) = too_old(case, &step, listed) {
+            return Gated::Held(step, first);
         }
         if let Some(by) = skew(case) {
             return held(step, Blocked::ClockSkew { by });
@@ -400,6 +436,32 @@ fn gate(case: &Case<'_>, step: Step) -> Gated {
         Some(failure) => after_failure(case, failure, step),
         None => Gated::Passed(step),
     }
+}
+
+/// What has to be read again before `step` may be taken: the listing, or the very volume
+/// and VM that it names.
+fn too_old(case: &Case<'_>, step: &Step, listed: BootTime) -> Option<First> {
+    let age = |begun| case.now.boot.since(begun);
+    if age(listed) > case.policy.stale_after {
+        let what = "CloudStack: the last listing is too old to act upon".to_owned();
+        return Some(First::Observing(what, vec![Reread::Listing]));
+    }
+    let cloud = &case.world.observed.cloud;
+    let old =
+        |begun: Option<BootTime>| begun.is_none_or(|begun| age(begun) > case.policy.fresh_for);
+    let mut reread = Vec::new();
+    if let Some(id) = step.action.volume()
+        && old(cloud.volumes.get(&id).map(|volume| volume.begun))
+    {
+        reread.push(Reread::Volume(id));
+    }
+    if let Some(id) = step.action.vm()
+        && old(cloud.vms.get(&id).map(|vm| vm.begun))
+    {
+        reread.push(Reread::Vm(id));
+    }
+    let what = format!("CloudStack once more, before: {}", step.action);
+    (!reread.is_empty()).then_some(First::Observing(what, reread))
 }
 
 fn after_failure(case: &Case<'_>, failure: &Failure, step: Step) -> Gated {
@@ -433,13 +495,7 @@ fn after_failure(case: &Case<'_>, failure: &Failure, step: Step) -> Gated {
         | FailureClass::Throttled
             if !due =>
         {
-            let on = Waiting::Backoff {
-                until: failure.retry_at,
-                text: failure.text.clone(),
-                class: failure.class,
-                attempts: failure.attempts,
-            };
-            Gated::Held(step, First::Waiting(on))
+            Gated::Held(step, First::Waiting(backoff(failure)))
         }
         FailureClass::InUse
         | FailureClass::Environment

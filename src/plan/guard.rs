@@ -4,16 +4,17 @@
 //! undoes an attachment, or from healing. A Create that a present document asks for, and that never
 //! happened before, is somebody's explicit wish and not counted. Hard withdraws are never frozen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::model::memory::ImpliedStep;
 use crate::model::observed::Reading;
-use crate::model::{Action, Cause, Now, VolumeName};
+use crate::model::{Action, BootTime, Cause, Now, VolumeName};
 
 use super::drift::{Drift, DriftClass};
 use super::reason::Blocked;
 use super::{Decision, Policy, SourceHealth, Step, VolumePlan, World};
 
-/// Observations without its cause after which a freeze ends.
+/// Listings without its cause after which a freeze ends.
 const CLEAN_TO_THAW: u8 = 2;
 /// How far back steps are counted.
 const WINDOW_SECONDS: u64 = 3600;
@@ -32,17 +33,23 @@ pub struct Guard {
 pub struct Freeze {
     /// Why, in a sentence.
     pub why: String,
-    /// How many plans in a row its cause has been gone.
+    /// How many listings of CloudStack in a row its cause has been gone.
     pub clean: u8,
+    /// Which listing was the last that counted.
+    pub listed: Option<BootTime>,
 }
 
 /// Whether the guard counts this step.
 pub(super) fn counts(step: &Step) -> bool {
-    let implied = match step.cause {
+    is_implied(step.cause, &step.action)
+}
+
+fn is_implied(cause: Cause, action: &Action) -> bool {
+    let implied = match cause {
         Cause::Declared => false,
         Cause::Edited | Cause::Abandoned | Cause::Healing => true,
     };
-    let kind = match step.action {
+    let kind = match action {
         Action::Create { .. } | Action::Detach { .. } => true,
         Action::Tag { .. }
         | Action::Bind { .. }
@@ -62,13 +69,21 @@ pub(super) fn judge(
     volumes: &BTreeMap<VolumeName, VolumePlan>,
     now: Now,
 ) -> Guard {
+    let listed = world.observed.cloud.listed.as_ref().ok().copied();
     let freeze = match (cause(world, policy, volumes, now), &before.freeze) {
-        (Some(why), _) => Some(Freeze { why, clean: 0 }),
+        (Some(why), _) => Some(Freeze {
+            why,
+            clean: 0,
+            listed,
+        }),
         (None, None) => None,
+        // The same listing says nothing new.
+        (None, Some(held)) if held.clean > 0 && listed <= held.listed => Some(held.clone()),
         (None, Some(held)) if held.clean + 1 >= CLEAN_TO_THAW => None,
         (None, Some(held)) => Some(Freeze {
             why: held.why.clone(),
             clean: held.clean + 1,
+            listed,
         }),
     };
     Guard { freeze }
@@ -98,9 +113,9 @@ fn cause(
     let cap = policy
         .implied_floor
         .max(percent(bound, policy.implied_percent));
-    let due = volumes
-        .values()
-        .filter(|plan| match &plan.decision {
+    let due: BTreeSet<&VolumeName> = volumes
+        .iter()
+        .filter(|(_, plan)| match &plan.decision {
             Decision::Act { now, .. } => counts(now),
             Decision::InSync
             | Decision::Released
@@ -108,17 +123,32 @@ fn cause(
             | Decision::Blocked { .. }
             | Decision::Observing { .. } => false,
         })
-        .count();
-    let done = world
+        .map(|(name, _)| name)
+        .collect();
+    let open = world
+        .memory
+        .intents
+        .values()
+        .filter(|intent| is_implied(intent.cause, &intent.action))
+        .map(|intent| &intent.name);
+    let counted = [Action::CREATE, Action::DETACH];
+    let hour = |step: &&ImpliedStep| now.wall.since(step.at).as_secs() < WINDOW_SECONDS;
+    let done: BTreeSet<&VolumeName> = world
         .memory
         .implied
         .iter()
-        .filter(|step| now.wall.since(step.at).as_secs() < WINDOW_SECONDS)
-        .count();
-    (due > 0 && due + done > cap).then(|| {
+        .filter(|step| counted.contains(&step.kind.as_str()))
+        .filter(hour)
+        .map(|step| &step.name)
+        .chain(open)
+        .filter(|name| !due.contains(name))
+        .collect();
+    (!due.is_empty() && due.len() + done.len() > cap).then(|| {
         format!(
-            "{due} detachments follow from specs that changed or went away, and {done} were done \
-             in the last hour; {cap} are allowed"
+            "{} volumes would be detached because their specs changed or went away, {} were in \
+             the last hour; {cap} are allowed",
+            due.len(),
+            done.len()
         )
     })
 }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use super::World;
 use crate::model::action::{CLAIM_TAG, Claim};
+use crate::model::desired::Origin;
 use crate::model::export::Serial;
-use crate::model::observed::{Reading, ServedExport, VolumeState};
+use crate::model::observed::{ServedExport, VolumeState};
 use crate::model::{ExportName, SpecUid, VolumeId, VolumeName};
 
 /// Look-ups over one [`World`]. Cheap to make; pays only for what is asked.
@@ -16,6 +17,7 @@ pub struct Index<'a> {
     claims: OnceCell<BTreeMap<SpecUid, Vec<(VolumeId, Claim)>>>,
     served: OnceCell<BTreeMap<&'a str, Vec<&'a ExportName>>>,
     bound: OnceCell<BTreeMap<VolumeId, &'a VolumeName>>,
+    makers: OnceCell<BTreeMap<&'a str, &'a VolumeName>>,
 }
 
 impl<'a> Index<'a> {
@@ -27,6 +29,7 @@ impl<'a> Index<'a> {
             claims: OnceCell::new(),
             served: OnceCell::new(),
             bound: OnceCell::new(),
+            makers: OnceCell::new(),
         }
     }
 
@@ -72,9 +75,7 @@ impl<'a> Index<'a> {
 
     /// Exports whose node was made for a disk with `serial`.
     pub(super) fn served(&self, serial: &Serial) -> Vec<(&'a ExportName, &'a ServedExport)> {
-        let Reading::Present(exports) = &self.world.observed.nbd.exports else {
-            return Vec::new();
-        };
+        let exports = self.world.observed.nbd.known();
         let served = self.served.get_or_init(|| {
             let mut served: BTreeMap<&str, Vec<&ExportName>> = BTreeMap::new();
             for (name, export) in exports {
@@ -92,6 +93,29 @@ impl<'a> Index<'a> {
             .filter_map(|name| exports.get_key_value(*name))
             .filter(|(_, export)| export.node.is_for(serial))
             .collect()
+    }
+
+    /// Another spec that has the better right to make a volume with this name: one that made
+    /// it already or is about to, else the first in the order of names.
+    pub(super) fn rival(&self, name: &VolumeName, volume_name: &str) -> Option<&'a VolumeName> {
+        let memory = &self.world.memory;
+        let makers = self.makers.get_or_init(|| {
+            let mut makers: BTreeMap<&str, &VolumeName> = BTreeMap::new();
+            let has_begun = |name: &VolumeName| {
+                memory.bindings.contains_key(name) || memory.intents.contains_key(name)
+            };
+            for want in self.world.desired.volumes.values() {
+                if let Origin::Create { volume_name, .. } = &want.spec().origin {
+                    let maker = makers.entry(volume_name).or_insert(want.name());
+                    if has_begun(want.name()) && !has_begun(maker) {
+                        *maker = want.name();
+                    }
+                }
+            }
+            makers
+        });
+        let maker = makers.get(volume_name).copied();
+        maker.filter(|maker| *maker != name)
     }
 
     /// The spec that `volume` is bound to.

@@ -4,7 +4,7 @@ use crate::model::{Action, Cause};
 
 use super::drift::Drift;
 use super::reason::{Blocked, Waiting};
-use super::{Ahead, Step};
+use super::{Ahead, Reread, Step};
 
 /// What was collected so far.
 #[derive(Default)]
@@ -18,7 +18,7 @@ pub(super) enum First {
     Step(Step),
     Waiting(Waiting),
     Blocked(Vec<Blocked>),
-    Observing(String),
+    Observing(String, Vec<Reread>),
 }
 
 impl Path {
@@ -64,8 +64,15 @@ impl Path {
         self.first.get_or_insert(First::Waiting(on));
     }
 
-    pub fn observe(&mut self, what: impl Into<String>) {
-        self.first.get_or_insert(First::Observing(what.into()));
+    pub fn observe(&mut self, what: impl Into<String>, reread: Reread) {
+        let first = First::Observing(what.into(), vec![reread]);
+        self.first.get_or_insert(first);
+    }
+
+    /// Waits for something that is being read or written already.
+    pub fn observe_on(&mut self, what: impl Into<String>) {
+        let first = First::Observing(what.into(), Vec::new());
+        self.first.get_or_insert(first);
     }
 
     pub fn block(&mut self, by: Blocked) {
@@ -73,7 +80,7 @@ impl Path {
             None => self.first = Some(First::Blocked(vec![by])),
             Some(First::Blocked(all)) => all.push(by),
             // What is in front can still be done; this shows up when it is its turn.
-            Some(First::Step(_) | First::Waiting(_) | First::Observing(_)) => {}
+            Some(First::Step(_) | First::Waiting(_) | First::Observing(..)) => {}
         }
     }
 

@@ -233,6 +233,18 @@ pub enum Blocked {
         /// Its name.
         name: String,
     },
+    /// Another spec makes a volume with the same name in CloudStack.
+    NameShared {
+        /// Which spec.
+        name: VolumeName,
+        /// The name in CloudStack.
+        volume_name: String,
+    },
+    /// Its attachment vanished and was restored again and again: somebody else wants otherwise.
+    Contended {
+        /// How often in the last hour.
+        heals: usize,
+    },
     /// Another daemon, or another spec, claims the volume.
     ClaimedBy {
         /// Which volume.
@@ -360,6 +372,8 @@ impl Blocked {
             Self::NotFound { .. } => "NotFound",
             Self::Ambiguous { .. } => "Ambiguous",
             Self::NameTaken { .. } => "NameTaken",
+            Self::NameShared { .. } => "NameShared",
+            Self::Contended { .. } => "Contended",
             Self::ClaimedBy { .. } => "ClaimedBy",
             Self::BoundTo { .. } => "BoundToOther",
             Self::ClaimedTwice { .. } => "ClaimedTwice",
@@ -413,6 +427,14 @@ impl Blocked {
             Self::NameTaken { volume, name } => format!(
                 "volume {volume} is already named {name:?} and is not ours; choose another \
                  spec.volumeName, or adopt it with spec.existing"
+            ),
+            Self::NameShared { name, volume_name } => format!(
+                "the spec {name} also makes a volume named {volume_name:?}; give one of them \
+                 another spec.volumeName"
+            ),
+            Self::Contended { heals } => format!(
+                "its attachment was restored {heals} times within an hour and vanished again; \
+                 find out who detaches it. It is restored again when an hour has passed"
             ),
             Self::ClaimedBy { volume, claim } => format!(
                 "volume {volume} carries the claim {claim} of somebody else; release it there \

@@ -6,15 +6,16 @@
 use std::collections::BTreeMap;
 
 use crate::model::action::DeviceProof;
+use crate::model::desired::AttachVm;
 use crate::model::memory::Binding;
 use crate::model::observed::{CloudVolume, Device, Reading, ServedExport};
 use crate::model::{Action, ByteSize, Cause, ExportName, NodeName, VmId, VolumeId, WithdrawMode};
 
-use super::Step;
 use super::decide::{Case, Goal, serial};
 use super::drift::{Drift, DriftClass};
 use super::path::Path;
 use super::reason::{Blocked, Waiting};
+use super::{Reread, Step};
 
 /// The reason of a withdrawal that only makes room for the grown size.
 pub(super) const GROWN: &str = "the disk has grown; the export is made anew with its size";
@@ -62,7 +63,8 @@ fn wrong(case: &Case<'_>, binding: &Binding, export: &ServedExport) -> Option<St
             device.size, export.size
         ));
     }
-    if !export.proven {
+    let is_current = matches!(case.world.observed.nbd.exports, Reading::Present(_));
+    if is_current && !export.proven {
         return Some("the NBD server does not hold the disk that was proven".to_owned());
     }
     elsewhere(case, binding)
@@ -111,7 +113,7 @@ pub(super) fn serve(
 /// It is not known which VM this is: not yet, or not at all.
 pub(super) fn self_unknown(case: &Case<'_>, vm: Reading<VmId>, path: &mut Path) {
     if !case.world.observed.host.was_read() {
-        return path.observe("the host for the first time");
+        return path.observe_on("the host for the first time");
     }
     path.block(Blocked::SelfUnknown {
         why: match vm {
@@ -125,12 +127,18 @@ pub(super) fn self_unknown(case: &Case<'_>, vm: Reading<VmId>, path: &mut Path) 
 /// or sent since (`ExportedUnconfirmed`).
 pub(super) fn serve_unconfirmed(case: &Case<'_>, binding: &Binding, path: &mut Path) {
     let spec = case.want.spec();
-    let Some(wanted) = &spec.export else {
+    if case.want.presence != crate::model::Presence::Declared {
         return;
+    }
+    let Some(wanted) = &spec.export else {
+        return withdraw_all(case, binding, "the spec asks for no export", path);
     };
-    let declared = case.want.presence == crate::model::Presence::Declared;
+    let is_wanted_here = match spec.attach_to.as_ref().map(|attach| &attach.vm) {
+        None | Some(AttachVm::SelfVm) => true,
+        Some(AttachVm::Nobody | AttachVm::Vm(_)) => false,
+    };
     let view = case.world.memory.views.get(&binding.volume);
-    let (Reading::Present(here), Some(view), true) = (case.self_vm(), view, declared) else {
+    let (Reading::Present(here), Some(view), true) = (case.self_vm(), view, is_wanted_here) else {
         return;
     };
     // An intent that settled in this run would have to be seen first.
@@ -200,7 +208,7 @@ fn keep(
 ) {
     let disks = match (case.disks(), &case.world.observed.host.disks) {
         (Reading::Present(disks), _) => disks,
-        (_, Reading::Present(_)) => return path.observe("the host"),
+        (_, Reading::Present(_)) => return path.observe("the host", Reread::Host),
         (_, Reading::Absent | Reading::Unknown(_)) => return,
     };
     let serial = serial(binding);
@@ -239,7 +247,7 @@ fn prove(
     let disks = match case.disks() {
         Reading::Present(disks) => disks,
         Reading::Absent => {
-            path.observe("the disks of this machine");
+            path.observe("the disks of this machine", Reread::Host);
             return None;
         }
         Reading::Unknown(why) => {
@@ -251,7 +259,7 @@ fn prove(
                     })
                 }
                 Reading::Unknown(_) | Reading::Present(_) | Reading::Absent => {
-                    path.observe(format!("the host: {why}"));
+                    path.observe(format!("the host: {why}"), Reread::Host);
                 }
             }
             return None;
@@ -324,7 +332,7 @@ fn name_owner(
 /// Ends every export of a volume once it is unused.
 pub(super) fn withdraw_all(case: &Case<'_>, binding: &Binding, why: &str, path: &mut Path) {
     if is_outdated(case) {
-        return path.observe(OUTDATED);
+        return path.observe(OUTDATED, Reread::Nbd);
     }
     for (name, export) in served(case, binding) {
         end(binding, name, export, why, path);
@@ -346,7 +354,7 @@ fn end(binding: &Binding, name: &ExportName, export: &ServedExport, why: &str, p
 }
 
 /// What must be so before a disk may be unplugged from this VM (I18).
-pub(super) fn quiet(case: &Case<'_>, binding: &Binding, path: &mut Path) {
+pub(super) fn quiet(case: &Case<'_>, binding: &Binding, volume: &CloudVolume, path: &mut Path) {
     if readable(case, path).is_none() {
         return;
     }
@@ -360,9 +368,15 @@ pub(super) fn quiet(case: &Case<'_>, binding: &Binding, path: &mut Path) {
             if !users.is_empty() {
                 path.block(Blocked::DeviceBusy { users });
             }
+            let is_here = disks.with_serial(&serial(binding)).next().is_some();
+            if !is_here && volume.begun <= case.world.observed.host.begun {
+                // The disk is gone, so what CloudStack said before may be old news.
+                let what = format!("volume {}: its disk is gone from this VM", volume.id);
+                path.observe(what, Reread::Volume(volume.id));
+            }
         }
-        Reading::Absent => path.observe("the disks of this machine"),
-        Reading::Unknown(why) => path.observe(format!("the host: {why}")),
+        Reading::Absent => path.observe("the disks of this machine", Reread::Host),
+        Reading::Unknown(why) => path.observe(format!("the host: {why}"), Reread::Host),
     }
 }
 
@@ -386,16 +400,16 @@ fn readable<'a>(
 ) -> Option<&'a BTreeMap<ExportName, ServedExport>> {
     match &case.world.observed.nbd.exports {
         Reading::Present(_) if is_outdated(case) => {
-            path.observe(OUTDATED);
+            path.observe(OUTDATED, Reread::Nbd);
             None
         }
         Reading::Present(exports) => Some(exports),
         Reading::Absent => {
-            path.observe("the NBD server");
+            path.observe("the NBD server", Reread::Nbd);
             None
         }
         Reading::Unknown(_) if !case.world.observed.nbd.was_asked() => {
-            path.observe("the NBD server for the first time");
+            path.observe_on("the NBD server for the first time");
             None
         }
         Reading::Unknown(why) => {

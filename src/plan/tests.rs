@@ -18,8 +18,8 @@ use crate::model::observed::{
     Disks, HostView, Named, NbdView, ServedExport, Unlisted, VmState, VolumeKind, VolumeState,
 };
 use crate::model::{
-    ByteSize, ExportName, InstanceId, IntentId, JobId, NodeName, OfferingId, Reading, Serial,
-    SpecUid, Timestamp, VmId, VolumeId, ZoneId,
+    BootTime, ByteSize, ExportName, InstanceId, IntentId, JobId, NodeName, OfferingId, Reading,
+    Serial, SpecUid, Timestamp, VmId, VolumeId, ZoneId,
 };
 use uuid::Uuid;
 
@@ -238,10 +238,10 @@ fn in_sync() -> World {
                 self_vm: Reading::Present(here()),
                 begun: at(995_000),
             },
-            nbd: NbdView {
-                exports: Reading::Present(BTreeMap::from([(export_name(), served())])),
-                begun: at(996_000),
-            },
+            nbd: NbdView::read(
+                Reading::Present(BTreeMap::from([(export_name(), served())])),
+                at(996_000),
+            ),
         },
         memory,
     }
@@ -477,6 +477,26 @@ fn nothing_overlaps() {
             "Waiting Transitional > Attach > Export",
         ),
         (
+            "the volume was read too long ago to detach it",
+            |w| {
+                cloud(w).begun = at(989_999);
+                exports(w).clear();
+                spec(w).export = None;
+                spec(w).attach_to.as_mut().expect("attached").vm = AttachVm::Nobody;
+            },
+            "Observing",
+        ),
+        (
+            "the VM was read too long ago to attach to it",
+            |w| {
+                detached(w);
+                w.memory.placements.clear();
+                let seen = w.observed.cloud.vms.get_mut(&here()).expect("listed");
+                seen.begun = at(989_999);
+            },
+            "Observing",
+        ),
+        (
             "VM between two states",
             |w| {
                 detached(w);
@@ -564,6 +584,19 @@ fn foreign_is_foreign() {
             "Blocked OtherVMRunning > Attach > Export",
         ),
         (
+            "we put it on a VM that no listing shows",
+            |w| {
+                detached(w);
+                w.memory.placements.insert(volume_id(), other());
+                cloud(w).attachment = Some(Attachment {
+                    vm: other(),
+                    device_id: Some(1),
+                });
+                w.observed.cloud.vms.remove(&other());
+            },
+            "Blocked VMGone > Attach > Export",
+        ),
+        (
             "claimed by somebody else",
             |w| {
                 cloud(w)
@@ -626,6 +659,21 @@ fn healing_waits_and_heals_this_vm_only() {
                 w.memory.vanished.insert(volume_id(), at(960_000));
             },
             "Act Attach healing > Export",
+        ),
+        (
+            "vanished for the fourth time in an hour",
+            |w| {
+                detached(w);
+                w.memory.vanished.insert(volume_id(), at(960_000));
+                let heal = |secs: i64| ImpliedStep {
+                    name: name(),
+                    kind: Action::ATTACH.to_owned(),
+                    owner: Owner::File("a.yaml".to_owned()),
+                    at: Timestamp::from_millis(now().wall.as_millis() - secs * 1000),
+                };
+                w.memory.implied = vec![heal(3000), heal(2000), heal(1000)];
+            },
+            "Blocked Contended > Attach > Export",
         ),
         (
             "vanished from another VM",
@@ -730,6 +778,31 @@ fn what_is_wrong_on_the_host_ends_at_once() {
                     vm: other(),
                     device_id: None,
                 });
+            },
+            "Act Withdraw Hard healing",
+        ),
+        (
+            "the server cannot be asked any more, and the disk goes",
+            |w| {
+                unplug(w);
+                w.observed.nbd.last_known = exports(w).clone();
+                w.observed.nbd.exports = Reading::Unknown("it refuses".to_owned());
+            },
+            "Act Withdraw Hard healing",
+        ),
+        (
+            "a withdrawal failed a moment ago",
+            |w| {
+                unplug(w);
+                fail(w, "Withdraw", FailureClass::Retry, 1_000_500);
+            },
+            "Waiting Retrying > Withdraw",
+        ),
+        (
+            "a withdrawal failed a while ago",
+            |w| {
+                unplug(w);
+                fail(w, "Withdraw", FailureClass::Retry, 1_000_000);
             },
             "Act Withdraw Hard healing",
         ),
@@ -855,6 +928,16 @@ fn exports_take_every_fact() {
                 remember_view(w, Some(here()));
             },
             "Act Export declared",
+        ),
+        (
+            "CloudStack away, nothing served, and wanted nowhere",
+            |w| {
+                exports(w).clear();
+                w.observed.cloud.listed = Err(Unlisted::Failed("away".to_owned()));
+                remember_view(w, Some(here()));
+                spec(w).attach_to.as_mut().expect("attached").vm = AttachVm::Nobody;
+            },
+            "Blocked SourceUnknown",
         ),
         (
             "CloudStack away, nothing served, last seen elsewhere",
@@ -1173,6 +1256,8 @@ fn the_guard_freezes_floods_and_thaws_by_itself() {
             world.desired.volumes.insert(want.name().clone(), want);
         }
         unplug(&mut world);
+        // CloudStack was asked after the host, so its word about the missing disks counts.
+        world.observed.host.begun = at(980_000);
         world
     };
     let abandon_first = |world: &mut World, count: usize| {
@@ -1208,7 +1293,7 @@ fn the_guard_freezes_floods_and_thaws_by_itself() {
     let mut hour = fleet(10);
     abandon_first(&mut hour, 2);
     let done = |secs: u64| ImpliedStep {
-        name: name(),
+        name: format!("earlier-{secs}").parse().expect("a name"),
         kind: "Detach".to_owned(),
         owner: Owner::File("a.yaml".to_owned()),
         at: Timestamp::from_millis(now().wall.as_millis() - i64::try_from(secs).unwrap() * 1000),
@@ -1234,7 +1319,13 @@ fn the_guard_freezes_floods_and_thaws_by_itself() {
     suspect.desired.files = SourceHealth::Sound;
     let once = go(&suspect, &held.guard);
     assert_eq!(acting(&once), 0, "once clean is not enough");
-    assert_eq!(acting(&go(&suspect, &once.guard)), 1, "twice is");
+    assert_eq!(
+        acting(&go(&suspect, &once.guard)),
+        0,
+        "nor is the same listing twice"
+    );
+    suspect.observed.cloud.listed = Ok(at(990_001));
+    assert_eq!(acting(&go(&suspect, &once.guard)), 1, "the next listing is");
 
     let mut lost = fleet(10);
     abandon_first(&mut lost, 1);

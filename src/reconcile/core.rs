@@ -4,27 +4,29 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::act::{Acted, LocalResult};
-use crate::cloudstack::JobState;
-use crate::model::desired::Origin;
+use crate::model::desired::{Generation, Origin};
 use crate::model::memory::{
     AcceptedView, Binding, Failure, FailureClass, ImpliedStep, Intent, Memory, Outcome, Progress,
     Resolution,
 };
 use crate::model::observed::{Disks, HostView, NbdView};
 use crate::model::{
-    Action, BootTime, IntentId, JobId, Now, Observed, Presence, Reading, Serial, Timestamp, VmId,
+    Action, BootTime, Cause, IntentId, JobId, Now, Observed, Presence, Reading, Serial, VmId,
     VolumeId, VolumeName,
 };
 use crate::observe::{CloudAnswer, CloudQuery};
-use crate::plan::{Desired, Guard, Plan, Policy, Step, World, is_implied};
+use crate::plan::{Desired, Guard, Plan, Policy, Reread, Step, World};
 use crate::store::{Effects, PlacementChange};
 
 use super::backoff;
 use super::queue::Queue;
-use super::settle;
+use super::settle::{self, JobAnswer};
 
 /// How often a part of this machine that could not be read is tried again.
 const ABSENT_RETRY: Duration = Duration::from_secs(1);
+
+/// How long steps that nobody asked for in so many words are remembered.
+const IMPLIED_WINDOW: Duration = Duration::from_secs(3600);
 
 /// How often the outside is asked without an occasion, and how much is done at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,9 +72,9 @@ pub enum Event {
     /// The NBD server was asked.
     Nbd(NbdView),
     /// CloudStack was asked.
-    Cloud(CloudQuery, Result<CloudAnswer, String>),
+    Cloud(CloudQuery, Result<Box<CloudAnswer>, Unanswered>),
     /// CloudStack was asked about jobs.
-    Jobs(Result<JobAnswers, String>),
+    Jobs(Result<BTreeMap<IntentId, JobAnswer>, Unanswered>),
     /// An action was carried out, as far as it goes.
     Acted(VolumeName, Box<Step>, Acted),
     /// An end was written to the journal; `Err` if the store refused.
@@ -83,13 +85,13 @@ pub enum Event {
     Resync,
 }
 
-/// What CloudStack said about jobs.
-#[derive(Debug, Clone, Default)]
-pub struct JobAnswers {
-    /// By intent.
-    pub states: BTreeMap<IntentId, JobState>,
-    /// The server's clock with those answers.
-    pub server_time: Option<Timestamp>,
+/// CloudStack did not answer a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unanswered {
+    /// Why not.
+    pub why: String,
+    /// It was only asked too often, and is to be asked again after this.
+    pub retry_after: Option<Duration>,
 }
 
 /// Something to be carried out; each ends in one event.
@@ -114,8 +116,8 @@ pub enum Effect {
 /// Something learnt that outlives a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Memo {
-    /// What the names in a spec mean.
-    Resolution(VolumeName, Resolution),
+    /// What the names in specs mean.
+    Resolutions(Vec<(VolumeName, Resolution)>),
     /// What CloudStack said of bound volumes.
     Views(Vec<(VolumeId, AcceptedView)>),
     /// Where volumes were found as asked for.
@@ -142,17 +144,32 @@ pub struct Core {
     pub(super) local: BTreeSet<VolumeName>,
     /// Ends handed out to be written.
     pub(super) settling: BTreeSet<IntentId>,
-    pub(super) jobs: JobAnswers,
+    /// The last answer about the job of each open intent.
+    pub(super) answers: BTreeMap<IntentId, JobAnswer>,
+    /// Intents of which not even the journal is certain; nothing was sent.
+    pub(super) unsent: BTreeSet<IntentId>,
     pub(super) asks: Asks,
     pub(super) unresolved: BTreeSet<VolumeName>,
     pub(super) counted_at: Option<BootTime>,
-    /// Why the journal cannot be written, while it cannot.
-    pub(super) store_down: Option<String>,
+    /// Whether names may have become resolvable.
+    pub(super) resolve: bool,
+    /// Why the store cannot be written, while it cannot.
+    pub(super) store_down: Option<StoreDown>,
     /// Volumes whose decision changed and was not reported yet.
     pub(super) changed: BTreeSet<VolumeName>,
     /// Learnt, and not handed out yet.
     pub(super) memos: Vec<Memo>,
     pub(super) random: fastrand::Rng,
+}
+
+/// The store refuses to be written.
+#[derive(Debug)]
+pub(super) struct StoreDown {
+    pub why: String,
+    /// How often in a row.
+    pub attempts: u32,
+    /// Not again before this.
+    pub retry_at: BootTime,
 }
 
 /// What has to be asked, and when it was asked last.
@@ -162,14 +179,56 @@ pub(super) struct Asks {
     pub host: Ask,
     pub nbd: Ask,
     pub jobs: Ask,
-    /// Volumes to read again by id.
-    pub ids: BTreeSet<VolumeId>,
-    /// Volume names to look up.
-    pub names: BTreeSet<String>,
-    /// Whether some of these are being read.
+    /// Single objects of CloudStack to read again.
+    pub some: Objects,
+    /// Whether some are being read.
     pub some_asked: bool,
+    /// CloudStack is not asked for single objects before this.
+    pub paused: BootTime,
     /// Listings of CloudStack that failed in a row.
     pub failures: u32,
+}
+
+/// Single objects of CloudStack.
+#[derive(Debug, Default)]
+pub(super) struct Objects {
+    pub volumes: BTreeSet<VolumeId>,
+    pub names: BTreeSet<String>,
+    pub vms: BTreeSet<VmId>,
+}
+
+impl Objects {
+    pub fn is_empty(&self) -> bool {
+        self.volumes.is_empty() && self.names.is_empty() && self.vms.is_empty()
+    }
+
+    /// Asks again for what was not answered.
+    pub fn add(&mut self, query: CloudQuery) {
+        self.volumes.extend(query.ids);
+        self.names.extend(query.names);
+        self.vms.extend(query.vms);
+    }
+}
+
+impl Asks {
+    /// Leaves CloudStack alone until `until`.
+    pub fn pause(&mut self, until: BootTime) {
+        self.paused = self.paused.max(until);
+        self.full.not_before(until);
+        self.jobs.not_before(until);
+    }
+
+    /// Asks for what a decision waits for.
+    pub fn reread(&mut self, reread: &Reread) {
+        match reread {
+            Reread::Listing => self.full.now(),
+            Reread::Volume(id) => drop(self.some.volumes.insert(*id)),
+            Reread::Vm(id) => drop(self.some.vms.insert(*id)),
+            Reread::Name(name) => drop(self.some.names.insert(name.clone())),
+            Reread::Host => self.host.now(),
+            Reread::Nbd => self.nbd.now(),
+        }
+    }
 }
 
 /// One question to the outside.
@@ -184,6 +243,10 @@ pub(super) struct Ask {
 impl Ask {
     pub fn now(&mut self) {
         self.due = None;
+    }
+
+    pub fn not_before(&mut self, until: BootTime) {
+        self.due = Some(self.due.map_or(until, |due| due.max(until)));
     }
 
     pub fn is_due(&self, now: BootTime) -> bool {
@@ -228,10 +291,12 @@ impl Core {
             sending: BTreeSet::new(),
             local: BTreeSet::new(),
             settling: BTreeSet::new(),
-            jobs: JobAnswers::default(),
+            answers: BTreeMap::new(),
+            unsent: BTreeSet::new(),
             asks: Asks::default(),
             unresolved: BTreeSet::new(),
             counted_at: None,
+            resolve: true,
             store_down: None,
             changed: BTreeSet::new(),
             memos: Vec::new(),
@@ -254,9 +319,10 @@ impl Core {
         &self.policy
     }
 
-    /// Why the journal cannot be written, while it cannot: then nothing in CloudStack is changed.
+    /// Why the store cannot be written, while it cannot. Nothing in CloudStack is changed
+    /// without a journal.
     pub fn store_down(&self) -> Option<&str> {
-        self.store_down.as_deref()
+        self.store_down.as_ref().map(|down| down.why.as_str())
     }
 
     /// Whether nothing is under way: no step, no open call, no answer awaited.
@@ -280,7 +346,7 @@ impl Core {
                 self.settling.remove(&intent.id);
                 match written {
                     Ok(()) => self.settled(*intent, &outcome, &effects, now),
-                    Err(why) => self.store_failed(why),
+                    Err(why) => self.store_failed(why, now),
                 }
             }
             Event::Remembered(memo, written) => self.remembered(memo, written, now),
@@ -314,6 +380,7 @@ impl Core {
         }
         for name in changed {
             self.unresolved.insert(name.clone());
+            self.resolve = true;
             self.world.memory.seen.insert(name.clone(), now.boot);
             self.ask_for_name(&name);
             self.queue.wake(&name, now.boot);
@@ -327,7 +394,7 @@ impl Core {
         if let Some(Origin::Create { volume_name, .. }) = origin
             && !self.world.memory.bindings.contains_key(name)
         {
-            self.asks.names.insert(volume_name.clone());
+            self.asks.some.names.insert(volume_name.clone());
         }
     }
 
@@ -347,15 +414,20 @@ impl Core {
         self.asks.nbd.now();
         for (name, binding) in &self.world.memory.bindings {
             if changed.contains(&Serial::of(binding.volume)) {
-                self.asks.ids.insert(binding.volume);
+                self.asks.some.volumes.insert(binding.volume);
                 self.queue.wake(name, now.boot);
             }
         }
         self.wake_observing(now);
     }
 
-    fn nbd(&mut self, view: NbdView, now: Now) {
-        let before = std::mem::replace(&mut self.world.observed.nbd, view);
+    fn nbd(&mut self, mut view: NbdView, now: Now) {
+        let nbd = &mut self.world.observed.nbd;
+        view.last_known = match &view.exports {
+            Reading::Present(exports) => exports.clone(),
+            Reading::Absent | Reading::Unknown(_) => std::mem::take(&mut nbd.last_known),
+        };
+        let before = std::mem::replace(nbd, view);
         let known = matches!(self.world.observed.nbd.exports, Reading::Present(_));
         let pause = if known {
             self.pace.rescan
@@ -376,11 +448,19 @@ impl Core {
         }
     }
 
-    fn job_answers(&mut self, answers: Result<JobAnswers, String>, now: Now) {
+    fn job_answers(
+        &mut self,
+        answers: Result<BTreeMap<IntentId, JobAnswer>, Unanswered>,
+        now: Now,
+    ) {
         self.asks.jobs.answered(now.boot.plus(self.pace.jobs));
         match answers {
-            Ok(answers) => self.jobs = answers,
-            Err(why) => self.cloud_down(why, now),
+            Ok(answers) => self.answers.extend(answers),
+            Err(Unanswered {
+                retry_after: Some(wait),
+                ..
+            }) => self.asks.pause(now.boot.plus(wait)),
+            Err(Unanswered { why, .. }) => self.cloud_down(why, now),
         }
     }
 
@@ -397,15 +477,15 @@ impl Core {
                 self.settled(*intent, &outcome, &Effects::default(), now);
             }
             Acted::NotJournalled(intent, why) => {
+                // A write that failed may be there all the same, so its end is written too.
                 self.sending.remove(&intent.id);
-                self.world.memory.intents.remove(name);
-                self.store_failed(why.clone());
-                self.fail(name, step.action.kind(), FailureClass::Retry, why, now);
+                self.unsent.insert(intent.id);
+                self.store_failed(why, now);
             }
             Acted::NotSent(intent, class, text) => {
                 self.sending.remove(&intent.id);
                 self.world.memory.intents.remove(name);
-                self.fail(name, step.action.kind(), class, text, now);
+                self.fail(name, &step.action, intent.generation, (class, text), now);
             }
             Acted::Local(result) => {
                 self.local.remove(name);
@@ -424,16 +504,19 @@ impl Core {
     fn acted_locally(&mut self, name: &VolumeName, step: &Step, result: LocalResult, now: Now) {
         match result {
             LocalResult::Done => {
+                if matches!(step.action, Action::Bind { .. }) {
+                    self.store_down = None;
+                }
                 self.world.memory.failures.remove(name);
-                self.apply_local(name, &step.action);
+                self.apply_local(name, &step.action, now);
             }
             LocalResult::Failed(class, text) => {
-                self.fail(name, step.action.kind(), class, text, now);
+                let generation = self.generation(name);
+                self.fail(name, &step.action, generation, (class, text), now);
             }
         }
         match step.action {
             Action::Export { .. } | Action::Withdraw { .. } => {
-                self.world.memory.served.insert(name.clone(), now.boot);
                 self.asks.host.now();
                 self.asks.nbd.now();
             }
@@ -447,7 +530,7 @@ impl Core {
     }
 
     /// What a local step that was done changes in what is remembered; the store has it already.
-    fn apply_local(&mut self, name: &VolumeName, action: &Action) {
+    fn apply_local(&mut self, name: &VolumeName, action: &Action, now: Now) {
         match action {
             Action::Bind { volume, claim } => {
                 let binding = Binding {
@@ -458,17 +541,19 @@ impl Core {
                 self.world.memory.bindings.insert(name.clone(), binding);
             }
             Action::Export { export, volume, .. } => {
-                self.world
-                    .memory
-                    .export_names
-                    .insert(export.clone(), *volume);
+                let memory = &mut self.world.memory;
+                memory.served.insert(name.clone(), now.boot);
+                memory.export_names.insert(export.clone(), *volume);
+            }
+            Action::Withdraw { export, .. } => {
+                self.world.memory.served.insert(name.clone(), now.boot);
+                self.world.observed.nbd.last_known.remove(export);
             }
             Action::Create { .. }
             | Action::Tag { .. }
             | Action::Grow { .. }
             | Action::Attach { .. }
-            | Action::Detach { .. }
-            | Action::Withdraw { .. } => {}
+            | Action::Detach { .. } => {}
         }
     }
 
@@ -479,8 +564,10 @@ impl Core {
             .volumes
             .get(name)
             .map(|want| want.owner.clone());
-        if let (true, Some(owner)) = (is_implied(step), owner) {
-            self.world.memory.implied.push(ImpliedStep {
+        let implied = &mut self.world.memory.implied;
+        implied.retain(|step| now.wall.since(step.at) < IMPLIED_WINDOW);
+        if let (false, Some(owner)) = (step.cause == Cause::Declared, owner) {
+            implied.push(ImpliedStep {
                 name: name.clone(),
                 kind: step.action.kind().to_owned(),
                 owner,
@@ -496,7 +583,8 @@ impl Core {
         let memory = &mut self.world.memory;
         memory.intents.remove(&name);
         memory.settled.insert(name.clone(), now.boot);
-        self.jobs.states.remove(&intent.id);
+        self.answers.remove(&intent.id);
+        self.unsent.remove(&intent.id);
         if let Some(binding) = effects.binding {
             memory.bindings.insert(name.clone(), binding);
         }
@@ -514,7 +602,9 @@ impl Core {
             None => {
                 self.world.memory.failures.remove(&name);
             }
-            Some((class, text)) => self.fail(&name, intent.action.kind(), class, text, now),
+            Some(failure) => {
+                self.fail(&name, &intent.action, intent.generation, failure, now);
+            }
         }
         self.look_again(&name, intent.action.volume(), now);
     }
@@ -529,7 +619,7 @@ impl Core {
             .map(|binding| binding.volume);
         match bound.or(volume) {
             Some(volume) => {
-                self.asks.ids.insert(volume);
+                self.asks.some.volumes.insert(volume);
             }
             None => self.asks.full.now(),
         }
@@ -537,20 +627,21 @@ impl Core {
         self.queue.wake(name, now.boot);
     }
 
-    pub(super) fn fail(
+    fn generation(&self, name: &VolumeName) -> Generation {
+        let want = self.world.desired.volumes.get(name);
+        want.map_or(0, |want| want.generation)
+    }
+
+    /// Notes that a step of `generation` failed. What was edited since is a new attempt.
+    fn fail(
         &mut self,
         name: &VolumeName,
-        kind: &'static str,
-        class: FailureClass,
-        text: String,
+        action: &Action,
+        generation: Generation,
+        (class, text): (FailureClass, String),
         now: Now,
     ) {
-        let generation = self
-            .world
-            .desired
-            .volumes
-            .get(name)
-            .map_or(0, |want| want.generation);
+        let kind = action.kind();
         let failures = &mut self.world.memory.failures;
         let before = failures
             .get(name)
@@ -575,19 +666,37 @@ impl Core {
 
     fn remembered(&mut self, memo: Memo, written: Result<(), String>, now: Now) {
         if let Err(why) = written {
-            if let Memo::Resolution(name, _) = memo {
-                self.unresolved.insert(name);
-            }
-            return self.store_failed(why);
+            self.memos.push(memo);
+            return self.store_failed(why, now);
         }
-        if let Memo::Resolution(name, resolution) = memo {
-            self.queue.wake(&name, now.boot);
-            self.world.memory.resolutions.insert(name, resolution);
+        self.store_down = None;
+        if let Memo::Resolutions(found) = memo {
+            for (name, resolution) in found {
+                self.queue.wake(&name, now.boot);
+                self.world.memory.resolutions.insert(name, resolution);
+            }
         }
     }
 
-    fn store_failed(&mut self, why: String) {
-        self.store_down = Some(why);
+    /// The store is left alone for a while: an error in a hot loop helps nobody.
+    fn store_failed(&mut self, why: String, now: Now) {
+        let attempts = self
+            .store_down
+            .as_ref()
+            .map_or(1, |down| down.attempts.saturating_add(1));
+        let wait = backoff::delay(FailureClass::Retry, attempts, self.random.f64());
+        self.store_down = Some(StoreDown {
+            why,
+            attempts,
+            retry_at: now.boot.plus(wait),
+        });
+    }
+
+    /// Whether the store may be written now.
+    pub(super) fn may_write(&self, now: Now) -> bool {
+        self.store_down
+            .as_ref()
+            .is_none_or(|down| down.retry_at <= now.boot)
     }
 
     /// A new intent for `step`, not written yet.
@@ -598,12 +707,7 @@ impl Core {
         Intent {
             id: IntentId::new(uuid::Builder::from_random_bytes(random).into_uuid()),
             name: name.clone(),
-            generation: self
-                .world
-                .desired
-                .volumes
-                .get(name)
-                .map_or(0, |want| want.generation),
+            generation: self.generation(name),
             action: step.action.clone(),
             cause: step.cause,
             created: now.wall,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::model::desired::Presence;
-use crate::model::memory::{Intent, Progress};
+use crate::model::memory::{Intent, Outcome, Progress};
 use crate::model::{Action, BootTime, Now, VolumeName, WithdrawMode};
 use crate::observe::CloudQuery;
 use crate::plan::{
@@ -18,6 +18,8 @@ use super::settle::{self, Verdict};
 /// Volumes read again by id in one query; more wait for the next. Keeps a view that lost
 /// everything from turning into a flood of look-ups.
 const IDS_AT_ONCE: usize = 200;
+/// VMs read by id in one query.
+const VMS_AT_ONCE: usize = 50;
 /// Names looked up one by one; for more, everything is listed.
 const NAMES_AT_ONCE: usize = 8;
 /// How often the time that counts for abandoned specs is written down.
@@ -29,34 +31,39 @@ impl Core {
     pub fn poll(&mut self, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.count_abandoned(now);
-        self.resolve_names(&mut effects);
-        self.judge_intents(&mut effects);
+        self.resolve_names();
+        self.judge_intents(&mut effects, now);
         self.decide_due(now);
         self.dispatch(&mut effects, now);
         self.ask(&mut effects, now);
-        self.memos(&mut effects);
+        if self.may_write(now) {
+            effects.extend(self.memos.drain(..).map(Effect::Remember));
+        }
         effects
     }
 
-    /// When [`Core::poll`] has something to do without an event.
-    pub fn next_due(&self) -> Option<BootTime> {
+    /// When [`Core::poll`] has something to do without an event, after it was called at `now`.
+    /// What was due by then was handed out, or waits for an event.
+    pub fn next_due(&self, now: Now) -> Option<BootTime> {
         let asks = &self.asks;
-        // The NBD server is asked only after the host, see below.
-        let nbd = (!asks.host.asked).then_some(&asks.nbd);
         let jobs = self.has_jobs_to_ask().then_some(&asks.jobs);
-        [Some(&asks.full), Some(&asks.host), nbd, jobs]
+        [Some(&asks.full), Some(&asks.host), Some(&asks.nbd), jobs]
             .into_iter()
             .flatten()
             .filter(|ask| !ask.asked)
-            .map(|ask| ask.due.unwrap_or_default())
+            .filter_map(|ask| ask.due)
+            .chain([asks.paused])
             .chain(self.queue.next())
+            .chain(self.store_down.as_ref().map(|down| down.retry_at))
+            .filter(|due| *due > now.boot)
             .min()
     }
 
     /// Adds the time since the last count to every abandoned spec, if it may count.
     fn count_abandoned(&mut self, now: Now) {
         let before = *self.counted_at.get_or_insert(now.boot);
-        let elapsed = now.boot.since(before);
+        // A loop that slept, or a machine that was suspended, saw nothing of that time.
+        let elapsed = now.boot.since(before).min(COUNT_STEP * 2);
         if elapsed < COUNT_STEP {
             return;
         }
@@ -84,8 +91,12 @@ impl Core {
     }
 
     /// Resolves the names of every generation that is not resolved yet, once.
-    fn resolve_names(&mut self, effects: &mut Vec<Effect>) {
+    fn resolve_names(&mut self) {
+        if !std::mem::take(&mut self.resolve) {
+            return;
+        }
         let world = &self.world;
+        let mut found = Vec::new();
         self.unresolved.retain(|name| {
             let Some(want) = world.desired.volumes.get(name) else {
                 return false;
@@ -95,38 +106,46 @@ impl Core {
                 return false;
             }
             match resolve(want, &world.observed) {
-                Ok(Some(found)) => {
-                    effects.push(Effect::Remember(Memo::Resolution(name.clone(), found)));
+                Ok(Some(resolution)) => {
+                    found.push((name.clone(), resolution));
                     false
                 }
                 Ok(None) | Err(_) => true,
             }
         });
+        if !found.is_empty() {
+            self.memos.push(Memo::Resolutions(found));
+        }
     }
 
     /// Ends every open intent whose end is known.
-    fn judge_intents(&mut self, effects: &mut Vec<Effect>) {
-        let Some(answered) = self.jobs.server_time else {
+    fn judge_intents(&mut self, effects: &mut Vec<Effect>, now: Now) {
+        if !self.may_write(now) {
             return;
-        };
+        }
         let mut undecided = Vec::new();
         for (name, intent) in &self.world.memory.intents {
             if self.sending.contains(&intent.id) || self.settling.contains(&intent.id) {
                 continue;
             }
-            let Some(state) = self.jobs.states.get(&intent.id) else {
+            let verdict = if self.unsent.contains(&intent.id) {
+                Verdict::Ended(Outcome::NeverSent)
+            } else if let Some(answer) = self.answers.get(&intent.id) {
+                settle::judge(&self.world, intent, answer, self.pace.handling)
+            } else {
                 continue;
             };
-            match settle::judge(&self.world, intent, state, answered, self.pace.handling) {
+            match verdict {
                 Verdict::Open => {}
-                Verdict::NeedsListing => self.asks.full.now(),
+                Verdict::NeedsName(name) => drop(self.asks.some.names.insert(name)),
                 Verdict::Undecided(candidates) => undecided.push((name.clone(), candidates)),
                 Verdict::Ended(outcome) => {
-                    let uid = self.world.desired.volumes.get(name).map(|want| want.uid);
-                    let settled = match uid {
-                        Some(uid) => settle::effects(intent, &outcome, uid),
-                        None => crate::store::Effects::default(),
+                    // Without its spec it cannot be said what a success means; it stays open.
+                    let want = self.world.desired.volumes.get(name);
+                    let Some(uid) = want.map(|want| want.uid) else {
+                        continue;
                     };
+                    let settled = settle::effects(intent, &outcome, uid);
                     self.settling.insert(intent.id);
                     let intent = Box::new(intent.clone());
                     effects.push(Effect::Settle(intent, outcome, settled));
@@ -184,7 +203,8 @@ impl Core {
             Decision::Act { .. } => {
                 self.ready.insert(name.clone());
             }
-            Decision::Observing { .. } => {
+            Decision::Observing { reread, .. } => {
+                reread.iter().for_each(|reread| self.asks.reread(reread));
                 self.observing.insert(name.clone());
             }
             Decision::Waiting { on, .. } => {
@@ -196,6 +216,13 @@ impl Core {
                 }
             }
             Decision::InSync | Decision::Released | Decision::Blocked { .. } => {}
+        }
+        // Whatever is decided, a failed step is looked at again when it is due.
+        let failure = self.world.memory.failures.get(&name);
+        if let Some(retry_at) = failure.map(|failure| failure.retry_at)
+            && retry_at > now.boot
+        {
+            self.queue.wake(&name, retry_at);
         }
         if self.plan.volumes.get(&name) != Some(&plan) {
             self.changed.insert(name.clone());
@@ -240,9 +267,7 @@ impl Core {
 
     fn lane_is_free(&self, name: &VolumeName, action: &Action) -> bool {
         if !action.is_cloud() {
-            let needs_store = matches!(action, Action::Bind { .. });
-            let can_write = self.store_down.is_none() || !needs_store;
-            return can_write && !self.local.contains(name);
+            return !self.local.contains(name);
         }
         let open = &self.world.memory.intents;
         let vm_is_free = |vm| open.values().all(|intent| intent.action.vm() != Some(vm));
@@ -296,8 +321,15 @@ impl Core {
     }
 
     fn open_jobs(&self) -> impl Iterator<Item = &Intent> {
-        self.world.memory.intents.values().filter(|intent| {
-            !self.sending.contains(&intent.id) && !self.settling.contains(&intent.id)
+        let is_final = |intent: &Intent| {
+            let answer = self.answers.get(&intent.id);
+            answer.is_some_and(|answer| answer.is_final(intent, self.pace.handling))
+        };
+        self.world.memory.intents.values().filter(move |intent| {
+            !self.sending.contains(&intent.id)
+                && !self.settling.contains(&intent.id)
+                && !self.unsent.contains(&intent.id)
+                && !is_final(intent)
         })
     }
 
@@ -320,7 +352,7 @@ impl Core {
                 ..CloudQuery::default()
             }));
         }
-        self.ask_for_some(effects);
+        self.ask_for_some(effects, now);
         if self.asks.jobs.is_due(now.boot) && self.has_jobs_to_ask() {
             let jobs = self
                 .open_jobs()
@@ -334,26 +366,33 @@ impl Core {
         }
     }
 
-    /// Asks for single volumes and names, while CloudStack answers at all.
-    fn ask_for_some(&mut self, effects: &mut Vec<Effect>) {
+    /// Asks for single objects, while CloudStack answers at all.
+    fn ask_for_some(&mut self, effects: &mut Vec<Effect>, now: Now) {
         let asks = &mut self.asks;
-        let nothing = asks.ids.is_empty() && asks.names.is_empty();
-        if asks.some_asked || nothing || self.world.observed.cloud.listed.is_err() {
+        let is_away = self.world.observed.cloud.listed.is_err();
+        if asks.some_asked || asks.some.is_empty() || asks.paused > now.boot || is_away {
             return;
         }
-        if asks.names.len() > NAMES_AT_ONCE {
+        if asks.some.names.len() > NAMES_AT_ONCE {
             // One listing says it of all of them.
-            asks.names.clear();
+            asks.some.names.clear();
             asks.full.now();
         }
-        let mut ids: Vec<_> = std::mem::take(&mut asks.ids).into_iter().collect();
-        asks.ids.extend(ids.drain(ids.len().min(IDS_AT_ONCE)..));
+        let mut ids: Vec<_> = std::mem::take(&mut asks.some.volumes).into_iter().collect();
+        asks.some
+            .volumes
+            .extend(ids.drain(ids.len().min(IDS_AT_ONCE)..));
+        let mut vms: Vec<_> = std::mem::take(&mut asks.some.vms).into_iter().collect();
+        asks.some
+            .vms
+            .extend(vms.drain(vms.len().min(VMS_AT_ONCE)..));
         let query = CloudQuery {
             ids,
-            names: std::mem::take(&mut asks.names).into_iter().collect(),
+            names: std::mem::take(&mut asks.some.names).into_iter().collect(),
+            vms,
             ..CloudQuery::default()
         };
-        if !(query.ids.is_empty() && query.names.is_empty()) {
+        if query != CloudQuery::default() {
             asks.some_asked = true;
             effects.push(Effect::ObserveCloud(query));
         }
@@ -399,9 +438,12 @@ mod tests {
             effects.as_slice(),
             [Effect::ObserveHost, Effect::ObserveCloud(_)]
         ));
-        assert_eq!(core.next_due(), None, "the NBD server waits for the host");
+        assert_eq!(
+            core.next_due(at(5)),
+            None,
+            "the NBD server waits for the host"
+        );
         core.handle(Event::Host(HostView::default()), at(6));
-        assert!(core.next_due() <= Some(BootTime::from_millis(6)));
         assert!(matches!(core.poll(at(6)).as_slice(), [Effect::ObserveNbd]));
     }
 }

@@ -1,9 +1,9 @@
 //! Carries out effects. Each ends in exactly one event.
 
 use crate::act::{Acted, Hands, LocalResult};
-use crate::cloudstack::Transport;
+use crate::cloudstack::{CloudStackError, Transport};
 use crate::model::memory::FailureClass;
-use crate::model::observed::HostView;
+use crate::model::observed::{HostView, NbdView};
 use crate::model::{BootTime, Reading};
 use crate::nbd::ExportServer;
 use crate::observe;
@@ -11,7 +11,7 @@ use crate::plan::World;
 use crate::store::StoreError;
 use crate::telemetry::chain;
 
-use super::core::{Effect, Event, Memo};
+use super::core::{Effect, Event, Memo, Unanswered};
 
 /// What an effect needs to see of the world; taken when it is handed out.
 #[derive(Debug, Clone)]
@@ -48,17 +48,18 @@ pub async fn execute<T: Transport, E: ExportServer>(
         }
         Effect::ObserveCloud(query) => {
             let answer = observe::cloud(&hands.cloud, &query).await;
-            Event::Cloud(query, answer.map_err(|error| chain(&error)))
+            let answer = answer.map(Box::new);
+            Event::Cloud(query, answer.map_err(|error| unanswered(&error)))
         }
         Effect::PollJobs(jobs) => {
             let answers = observe::jobs(&hands.cloud, &jobs).await;
-            Event::Jobs(answers.map_err(|error| chain(&error)))
+            Event::Jobs(answers.map_err(|error| unanswered(&error)))
         }
         Effect::ObserveHost => Event::Host(scan(hands).await),
         Effect::ObserveNbd => {
             let begun = hands.clock.now().boot;
             let view = hands.nbd.observe(&seen.disks, begun).await;
-            hands.hold(&view, &seen.disks);
+            hands.hold(&view, &seen.disks).await;
             Event::Nbd(view)
         }
         Effect::Settle(intent, outcome, effects) => {
@@ -71,6 +72,23 @@ pub async fn execute<T: Transport, E: ExportServer>(
             let written = remember(hands, &memo).await;
             Event::Remembered(memo, written.map_err(|error| chain(&error)))
         }
+    }
+}
+
+fn unanswered(error: &CloudStackError) -> Unanswered {
+    Unanswered {
+        why: chain(error),
+        retry_after: match error {
+            CloudStackError::Throttled { retry_after, .. } => Some(*retry_after),
+            _ => None,
+        },
+    }
+}
+
+fn broke_off(why: String) -> Unanswered {
+    Unanswered {
+        why,
+        retry_after: None,
     }
 }
 
@@ -98,10 +116,7 @@ async fn remember<T: Transport, E: ExportServer>(
 ) -> Result<(), StoreError> {
     let store = &hands.store;
     match memo {
-        Memo::Resolution(name, resolution) => {
-            let found = [(name.clone(), resolution.clone())];
-            store.put_resolutions(&found).await
-        }
+        Memo::Resolutions(found) => store.put_resolutions(found).await,
         Memo::Views(views) => store.put_views(views).await,
         Memo::Placements(placements) => store.put_placements(placements).await,
         Memo::Abandoned(counted) => store.count_abandoned(counted).await,
@@ -119,13 +134,10 @@ pub fn broken(effect: Effect, why: &str, now: BootTime) -> Event {
             let result = LocalResult::Failed(FailureClass::Environment, why);
             Event::Acted(name, step, Acted::Local(result))
         }
-        Effect::ObserveCloud(query) => Event::Cloud(query, Err(why)),
-        Effect::PollJobs(_) => Event::Jobs(Err(why)),
+        Effect::ObserveCloud(query) => Event::Cloud(query, Err(broke_off(why))),
+        Effect::PollJobs(_) => Event::Jobs(Err(broke_off(why))),
         Effect::ObserveHost => Event::Host(no_host(why, now)),
-        Effect::ObserveNbd => Event::Nbd(crate::model::observed::NbdView {
-            exports: Reading::Unknown(why),
-            begun: now,
-        }),
+        Effect::ObserveNbd => Event::Nbd(NbdView::read(Reading::Unknown(why), now)),
         Effect::Settle(intent, outcome, effects) => {
             Event::Settled(intent, outcome, effects, Err(why))
         }

@@ -1,12 +1,14 @@
 //! What the loop learns from CloudStack's answers.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::model::desired::{AttachVm, DesiredVolume, Presence};
 use crate::model::memory::{AcceptedView, Binding};
-use crate::model::observed::{CloudView, CloudVolume, Unlisted};
+use crate::model::observed::{CloudView, CloudVm, CloudVolume, Unlisted};
 use crate::model::{BootTime, Now, Reading, VmId, VolumeId, VolumeName};
 use crate::observe::{CloudAnswer, CloudListing, CloudQuery};
 
-use super::core::{Core, Effect, Memo};
+use super::core::{Core, Memo, Unanswered};
 
 /// Longest wait between two attempts while CloudStack is away, in seconds.
 const OUTAGE_RETRY_MAX: u64 = 30;
@@ -15,7 +17,7 @@ impl Core {
     pub(super) fn cloud(
         &mut self,
         query: CloudQuery,
-        answer: Result<CloudAnswer, String>,
+        answer: Result<Box<CloudAnswer>, Unanswered>,
         now: Now,
     ) {
         if query.full {
@@ -23,20 +25,28 @@ impl Core {
         } else {
             self.asks.some_asked = false;
         }
-        let answer = match answer {
+        let mut answer = match answer {
             Ok(answer) => answer,
-            Err(why) => {
-                self.asks.ids.extend(query.ids);
-                self.asks.names.extend(query.names);
-                return self.cloud_down(why, now);
+            Err(Unanswered { why, retry_after }) => {
+                self.asks.some.add(query);
+                return match retry_after {
+                    // Only asked too often; what it said before still counts.
+                    Some(wait) => self.asks.pause(now.boot.plus(wait)),
+                    None => self.cloud_down(why, now),
+                };
             }
         };
+        self.asks.some.volumes.extend(answer.left.drain(..));
+        for (volume, why) in &answer.failed {
+            tracing::warn!(volume.id = %volume, error = why, "the answer about a volume is not understood");
+        }
         let was_down = self.world.observed.cloud.listed.is_err();
-        let touched = merge(&mut self.world.observed.cloud, answer);
+        let touched = merge(&mut self.world.observed.cloud, *answer);
         match touched {
             Touched::Everything => {
                 self.asks.failures = 0;
                 self.replan = true;
+                self.resolve = true;
                 self.ask_for_missing();
                 let names: Vec<VolumeName> = self.world.memory.bindings.keys().cloned().collect();
                 self.learn(&names, now);
@@ -74,14 +84,16 @@ impl Core {
     fn ask_for_missing(&mut self) {
         let cloud = &self.world.observed.cloud;
         for binding in self.world.memory.bindings.values() {
-            if !cloud.volumes.contains_key(&binding.volume) {
-                self.asks.ids.insert(binding.volume);
+            let id = binding.volume;
+            // What was looked up and is gone shows up in a listing if it ever comes back.
+            if !cloud.volumes.contains_key(&id) && !cloud.absent.contains_key(&id) {
+                self.asks.some.volumes.insert(id);
             }
         }
     }
 
     fn names_of(&self, ids: &[VolumeId]) -> Vec<VolumeName> {
-        let ids: std::collections::BTreeSet<&VolumeId> = ids.iter().collect();
+        let ids: BTreeSet<&VolumeId> = ids.iter().collect();
         self.world
             .memory
             .bindings
@@ -176,11 +188,6 @@ impl Core {
             Reading::Unknown(_) => {}
         }
     }
-
-    /// Hands out what was learnt since the last time.
-    pub(super) fn memos(&mut self, effects: &mut Vec<Effect>) {
-        effects.extend(self.memos.drain(..).map(Effect::Remember));
-    }
 }
 
 /// Merges an answer into a view.
@@ -200,9 +207,18 @@ fn merge(view: &mut CloudView, answer: CloudAnswer) -> Touched {
         catalogue,
         read,
         named,
+        vms,
         absent,
         server_time,
+        left: _,
+        failed: _,
     } = answer;
+    for vm in vms {
+        let known = view.vms.get(&vm.id).map(|known| known.begun);
+        if known.is_none_or(|known| vm.begun > known) {
+            view.vms.insert(vm.id, vm);
+        }
+    }
     view.named.extend(named);
     if server_time.is_some() {
         view.server_time = server_time;
@@ -250,7 +266,7 @@ fn merge_listing(view: &mut CloudView, listing: CloudListing) {
         vms,
         begun,
     } = listing;
-    let mut merged: std::collections::BTreeMap<VolumeId, CloudVolume> = volumes
+    let mut merged: BTreeMap<VolumeId, CloudVolume> = volumes
         .into_iter()
         .map(|volume| (volume.id, volume))
         .collect();
@@ -267,7 +283,13 @@ fn merge_listing(view: &mut CloudView, listing: CloudListing) {
         merged.remove(id);
     }
     view.volumes = merged;
-    view.vms = vms.into_iter().map(|vm| (vm.id, vm)).collect();
+    let mut listed: BTreeMap<VmId, CloudVm> = vms.into_iter().map(|vm| (vm.id, vm)).collect();
+    for (id, known) in std::mem::take(&mut view.vms) {
+        if known.begun > begun {
+            listed.insert(id, known);
+        }
+    }
+    view.vms = listed;
     view.named.retain(|_, looked| *looked > begun);
     view.listed = Ok(begun);
 }

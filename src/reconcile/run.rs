@@ -90,7 +90,7 @@ where
                 self.start(effect);
             }
             self.tell_changes();
-            let sleep = match self.core.next_due() {
+            let sleep = match self.core.next_due(now) {
                 Some(due) => due.since(now.boot).min(LONGEST_SLEEP),
                 None => LONGEST_SLEEP,
             };
@@ -208,7 +208,7 @@ fn tell_decision(name: &VolumeName, decision: &Decision) {
                 tracing::warn!(volume.name = %name, reason = by.reason(), "blocked: {}", by.message());
             }
         }
-        Decision::Observing { what } => {
+        Decision::Observing { what, .. } => {
             tracing::debug!(volume.name = %name, "reading {what}");
         }
     }
@@ -239,14 +239,17 @@ fn tell(event: &Event) {
         Event::Remembered(_, Err(why)) => {
             tracing::error!(error = why, "what was learnt could not be written");
         }
-        Event::Cloud(_, Err(why)) => {
-            tracing::warn!(
-                error = why,
-                "CloudStack could not be read; nothing is changed there"
-            );
-        }
-        Event::Jobs(Err(why)) => {
-            tracing::warn!(error = why, "CloudStack could not be asked about jobs");
+        Event::Cloud(_, Err(unanswered)) | Event::Jobs(Err(unanswered)) => {
+            let why = unanswered.why.as_str();
+            match unanswered.retry_after {
+                None => {
+                    tracing::warn!(
+                        error = why,
+                        "CloudStack cannot be read; nothing is changed there"
+                    );
+                }
+                Some(_) => tracing::info!(error = why, "CloudStack wants to be asked less often"),
+            }
         }
         Event::Desired(_)
         | Event::HostChanged

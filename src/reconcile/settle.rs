@@ -8,18 +8,48 @@ use std::time::Duration;
 use crate::cloudstack::JobState;
 use crate::model::action::{CLAIM_TAG, Mark};
 use crate::model::memory::{Binding, FailureClass, Intent, Outcome, Progress};
-use crate::model::observed::CloudVolume;
-use crate::model::{Action, SpecUid, Timestamp, VolumeId};
+use crate::model::observed::{CloudVolume, VolumeState};
+use crate::model::{Action, BootTime, SpecUid, Timestamp, VolumeId};
 use crate::plan::World;
 use crate::store::{Effects, PlacementChange};
+
+/// What CloudStack said about the job of an intent, and when it was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobAnswer {
+    /// How the job stands.
+    pub state: JobState,
+    /// When the question was begun.
+    pub begun: BootTime,
+    /// The server's clock with the answer, if it told.
+    pub server: Option<Timestamp>,
+}
+
+impl JobAnswer {
+    /// Whether asking again would say nothing new.
+    ///
+    /// `handling` is how long after `expires` the server may still be working on a call that it
+    /// accepted. The server's own clock decides when a call can no longer arrive.
+    pub fn is_final(&self, intent: &Intent, handling: Duration) -> bool {
+        match (&self.state, &intent.progress) {
+            (JobState::Pending, _) => false,
+            (JobState::NotFound, Progress::Journalled | Progress::Undecided(_)) => self
+                .server
+                .is_some_and(|server| server > intent.expires.plus(handling)),
+            (JobState::NotFound, Progress::Submitted(_))
+            | (JobState::Succeeded { .. } | JobState::Failed { .. } | JobState::Lost { .. }, _) => {
+                true
+            }
+        }
+    }
+}
 
 /// What is known about an intent's end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// Nothing yet.
     Open,
-    /// A complete listing, begun after the call can no longer be accepted, will tell.
-    NeedsListing,
+    /// A look-up of this volume name, begun after the last answer, will tell.
+    NeedsName(String),
     /// This is how it ended.
     Ended(Outcome),
     /// Nothing tells which of these volumes it made.
@@ -27,117 +57,92 @@ pub enum Verdict {
 }
 
 /// Judges `intent` by the last answer about its job.
-///
-/// `answered` is the server's clock when it gave that answer; `handling` is how long after
-/// `expires` the server may still be working on an accepted call.
-pub fn judge(
-    world: &World,
-    intent: &Intent,
-    job: &JobState,
-    answered: Timestamp,
-    handling: Duration,
-) -> Verdict {
-    match job {
-        JobState::Pending => Verdict::Open,
-        JobState::Succeeded { volume } => match (&intent.action, volume) {
-            (Action::Create { .. }, None) => by_listing(world, intent, answered),
-            (Action::Create { .. }, Some(id)) => {
-                Verdict::Ended(Outcome::Succeeded { created: Some(*id) })
-            }
-            (_, _) => Verdict::Ended(Outcome::Succeeded { created: None }),
+pub fn judge(world: &World, intent: &Intent, answer: &JobAnswer, handling: Duration) -> Verdict {
+    if !answer.is_final(intent, handling) {
+        return Verdict::Open;
+    }
+    let ended = match &answer.state {
+        JobState::Pending => return Verdict::Open,
+        JobState::Succeeded { .. } => Outcome::Succeeded { created: None },
+        JobState::Failed { class, text, .. } => Outcome::Failed {
+            class: *class,
+            text: text.clone(),
         },
-        JobState::Failed { class, text, .. } => {
-            let failed = Outcome::Failed {
-                class: *class,
-                text: text.clone(),
-            };
-            match intent.action {
-                // The row is made before the job begins, so it may be there all the same.
-                Action::Create { .. } => match by_listing(world, intent, answered) {
-                    Verdict::Ended(Outcome::NeverSent) => Verdict::Ended(failed),
-                    verdict => verdict,
-                },
-                _ => Verdict::Ended(failed),
-            }
-        }
-        JobState::Lost { text, .. } => match intent.action {
-            // Its volume was made before its job was; the listing knows it.
-            Action::Create { .. } => by_listing(world, intent, answered),
-            _ => Verdict::Ended(Outcome::Lost { text: text.clone() }),
-        },
+        JobState::Lost { text, .. } => Outcome::Lost { text: text.clone() },
         JobState::NotFound => match intent.progress {
-            Progress::Submitted(_) => match intent.action {
-                Action::Create { .. } => by_listing(world, intent, answered),
-                _ => Verdict::Ended(Outcome::Lost {
-                    text: "CloudStack no longer knows its job".to_owned(),
-                }),
+            Progress::Submitted(_) => Outcome::Lost {
+                text: "CloudStack no longer knows its job".to_owned(),
             },
-            Progress::Journalled | Progress::Undecided(_) => {
-                if answered <= intent.expires.plus(handling) {
-                    Verdict::Open
-                } else if matches!(intent.action, Action::Create { .. }) {
-                    by_listing(world, intent, answered)
-                } else {
-                    Verdict::Ended(Outcome::NeverSent)
-                }
-            }
+            Progress::Journalled | Progress::Undecided(_) => Outcome::NeverSent,
         },
+    };
+    match &intent.action {
+        // The row is made before the job is, so it may be there however the job ended.
+        Action::Create { volume_name, .. } => created(world, intent, (volume_name, answer), ended),
+        _ => Verdict::Ended(ended),
     }
 }
 
-/// A create without a job is judged by what it left: the name was free before it.
-fn by_listing(world: &World, intent: &Intent, answered: Timestamp) -> Verdict {
+/// Which volume a create made, if any. A success is believed; anything else is judged by what
+/// is there: the volume its job names, or the one new volume of that name, which was free before.
+fn created(
+    world: &World,
+    intent: &Intent,
+    (volume_name, answer): (&str, &JobAnswer),
+    ended: Outcome,
+) -> Verdict {
+    let named_by_job = match &answer.state {
+        JobState::Succeeded { volume: Some(id) } => {
+            return Verdict::Ended(Outcome::Succeeded { created: Some(*id) });
+        }
+        JobState::Failed { volume, .. } | JobState::Lost { volume, .. } => *volume,
+        JobState::Succeeded { volume: None } | JobState::Pending | JobState::NotFound => None,
+    };
     let cloud = &world.observed.cloud;
-    let (Ok(listed), Some((server, read))) = (&cloud.listed, cloud.server_time) else {
-        return Verdict::NeedsListing;
-    };
-    // The listing must have begun after the answer that said "no such job".
-    let listed_at = if read >= *listed {
-        Timestamp::from_millis(
-            server
-                .as_millis()
-                .saturating_sub(i64::try_from(read.since(*listed).as_millis()).unwrap_or(i64::MAX)),
-        )
-    } else {
-        server
-    };
-    if listed_at < answered {
-        return Verdict::NeedsListing;
+    if cloud.name_read(volume_name) <= Some(answer.begun) {
+        return Verdict::NeedsName(volume_name.to_owned());
     }
     let candidates: Vec<VolumeId> = cloud
         .volumes
         .values()
+        .filter(|volume| named_by_job.is_none_or(|id| id == volume.id))
         .filter(|volume| may_have_made(world, intent, volume))
         .map(|volume| volume.id)
         .collect();
-    match candidates.as_slice() {
-        [] => Verdict::Ended(Outcome::NeverSent),
-        [one] => Verdict::Ended(Outcome::Succeeded {
+    match (candidates.as_slice(), ended) {
+        ([one], _) => Verdict::Ended(Outcome::Succeeded {
             created: Some(*one),
         }),
-        _ => Verdict::Undecided(candidates),
+        // A success that left nothing is none.
+        ([], Outcome::Succeeded { .. }) => Verdict::Ended(Outcome::Lost {
+            text: "its job succeeded, and no volume is there".to_owned(),
+        }),
+        ([], ended) => Verdict::Ended(ended),
+        (_, _) => Verdict::Undecided(candidates),
     }
 }
 
+/// How far the clocks may be apart when ages are compared; mutations stop well before.
+const CLOCKS_APART: Duration = Duration::from_secs(60);
+
 fn may_have_made(world: &World, intent: &Intent, volume: &CloudVolume) -> bool {
     let Action::Create {
-        volume_name,
-        size,
-        zone,
-        ..
+        volume_name, zone, ..
     } = &intent.action
     else {
         return false;
     };
-    volume.name == *volume_name
-        && volume.size == *size
-        && volume.zone == *zone
-        && !volume.tags.contains_key(CLAIM_TAG)
+    let is_there = !matches!(volume.state, VolumeState::Destroy | VolumeState::Expunged);
+    let is_new = volume
+        .created
+        .is_none_or(|created| created.plus(CLOCKS_APART) >= intent.created);
+    let is_free = !volume.tags.contains_key(CLAIM_TAG)
         && !world
             .memory
             .bindings
             .values()
-            .any(|binding| binding.volume == volume.id)
+            .any(|binding| binding.volume == volume.id);
+    is_there && is_new && is_free && volume.name == *volume_name && volume.zone == *zone
 }
 
 /// What the end of `intent` means for what is remembered.

@@ -191,7 +191,7 @@ fn summary(want: &DesiredVolume, decision: &Decision) -> (Phase, String) {
             let all: Vec<String> = by.iter().map(Blocked::message).collect();
             (phase, all.join("; "))
         }
-        Decision::Observing { what } => {
+        Decision::Observing { what, .. } => {
             let gone = matches!(want.presence, Presence::Abandoned { .. });
             let about = if gone {
                 "reading (its spec is gone)"
@@ -228,7 +228,7 @@ pub fn plan_status(decision: &Decision, now: BootTime) -> PlanStatus {
                 message: by.message(),
             }));
         }
-        Decision::Observing { what } => status.held_by.push(Reason {
+        Decision::Observing { what, .. } => status.held_by.push(Reason {
             code: "Observing".to_owned(),
             message: format!("reading {what}"),
         }),

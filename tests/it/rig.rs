@@ -354,7 +354,7 @@ impl Rig {
         let core = self
             .daemon
             .as_ref()
-            .and_then(|daemon| daemon.core.next_due());
+            .and_then(|daemon| daemon.core.next_due(now));
         let core = core.map(|due| due.since(now.boot));
         let world = self.front().world().next_due().map(|due| {
             let now = SimTime::from_millis(now.wall.as_millis());
@@ -405,7 +405,7 @@ impl Rig {
                 let codes: Vec<&str> = by.iter().map(|by| by.reason()).collect();
                 format!("Blocked {}", codes.join(", "))
             }
-            Some(Decision::Observing { what }) => format!("Observing {what}"),
+            Some(Decision::Observing { what, .. }) => format!("Observing {what}"),
         }
     }
 

@@ -88,10 +88,10 @@ impl FakeNbd {
 impl ExportServer for FakeNbd {
     async fn observe(&self, disks: &Reading<Disks>, begun: BootTime) -> NbdView {
         let Reading::Present(disks) = disks else {
-            return NbdView {
-                exports: Reading::Unknown("the disks are not known".to_owned()),
+            return NbdView::read(
+                Reading::Unknown("the disks are not known".to_owned()),
                 begun,
-            };
+            );
         };
         let proven = |served: &Served| {
             disks.devices.values().any(|disk| {
@@ -112,10 +112,7 @@ impl ExportServer for FakeNbd {
             };
             (name, export)
         });
-        NbdView {
-            exports: Reading::Present(exports.collect()),
-            begun,
-        }
+        NbdView::read(Reading::Present(exports.collect()), begun)
     }
 
     async fn export(
