@@ -6,5 +6,6 @@
 
 mod cli;
 mod convergence;
+mod packaging;
 mod rig;
 mod scenarios;
