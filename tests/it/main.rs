@@ -6,6 +6,7 @@
 
 mod cli;
 mod convergence;
+mod demo;
 mod packaging;
 mod rig;
 mod scenarios;
