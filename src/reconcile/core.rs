@@ -27,6 +27,9 @@ const ABSENT_RETRY: Duration = Duration::from_secs(1);
 
 /// How long steps that nobody asked for in so many words are remembered.
 const IMPLIED_WINDOW: Duration = Duration::from_secs(3600);
+/// How soon the host is read again after something changed there. A link may go before its disk
+/// does, and the disk then goes without an event.
+const HOST_SETTLES: Duration = Duration::from_millis(100);
 
 /// How often the outside is asked without an occasion, and how much is done at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -400,12 +403,17 @@ impl Core {
 
     fn host(&mut self, view: HostView, now: Now) {
         let before = std::mem::replace(&mut self.world.observed.host, view);
-        self.asks.host.answered(now.boot.plus(self.pace.rescan));
         let view = &self.world.observed.host;
+        let changed = changed_serials(&before, view);
+        let pause = if changed.is_empty() {
+            self.pace.rescan
+        } else {
+            self.pace.rescan.min(HOST_SETTLES)
+        };
+        self.asks.host.answered(now.boot.plus(pause));
         if view.self_vm != before.self_vm || !same_kind(&view.disks, &before.disks) {
             self.replan = true;
         }
-        let changed = changed_serials(&before, view);
         if changed.is_empty() {
             return self.wake_observing(now);
         }

@@ -412,9 +412,11 @@ fn is_urgent(action: &Action) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
+
     use crate::model::memory::Memory;
-    use crate::model::observed::HostView;
-    use crate::model::{InstanceId, Timestamp};
+    use crate::model::observed::{Device, DeviceNumber, Disks, HostView, NbdView};
+    use crate::model::{ByteSize, InstanceId, Reading, Timestamp};
     use crate::plan::Policy;
     use crate::reconcile::{Event, Pace};
 
@@ -445,5 +447,47 @@ mod tests {
         );
         core.handle(Event::Host(HostView::default()), at(6));
         assert!(matches!(core.poll(at(6)).as_slice(), [Effect::ObserveNbd]));
+    }
+
+    #[test]
+    fn the_host_is_read_again_soon_after_something_changed_there() {
+        let disk = Device {
+            kernel_name: "vdb".to_owned(),
+            number: DeviceNumber::Block {
+                major: 254,
+                minor: 16,
+            },
+            serial: Some("0123456789abcdef0123".parse().expect("a serial")),
+            size: ByteSize::gib(1),
+            diskseq: None,
+            users: Vec::new(),
+        };
+        let name = disk.kernel_name.clone();
+        let links = BTreeMap::from([("virtio-0123456789abcdef0123".to_owned(), name.clone())]);
+        let mut core = core();
+        let mut read = |links: &BTreeMap<_, _>, millis| {
+            core.handle(Event::HostChanged, at(millis));
+            let asked = core.poll(at(millis));
+            assert!(matches!(asked.first(), Some(Effect::ObserveHost)));
+            let disks = Disks {
+                devices: BTreeMap::from([(name.clone(), disk.clone())]),
+                links: links.clone(),
+            };
+            let view = HostView {
+                disks: Reading::Present(disks),
+                ..HostView::default()
+            };
+            core.handle(Event::Host(view), at(millis));
+            core.poll(at(millis));
+            let nbd = NbdView {
+                exports: Reading::Present(BTreeMap::new()),
+                ..NbdView::default()
+            };
+            core.handle(Event::Nbd(nbd), at(millis));
+            core.next_due().expect("it reads again")
+        };
+        read(&links, 1_000);
+        assert_eq!(read(&links, 2_000), at(12_000).boot, "nothing changed");
+        assert_eq!(read(&BTreeMap::new(), 3_000), at(3_100).boot, "a link went");
     }
 }
