@@ -47,6 +47,10 @@ const CONCURRENCY: usize = 8;
 /// Events and questions that may wait for the loop.
 const WAITING: usize = 64;
 
+/// How long clients of the API may hold up the end: one that never finishes its request would
+/// for ever.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
+
 /// Runs until it is told to stop.
 ///
 /// # Errors
@@ -272,7 +276,17 @@ async fn serve_api<T, E>(
     T: crate::cloudstack::Transport + 'static,
     E: crate::nbd::ExportServer + 'static,
 {
-    if let Err(error) = api::serve(listener, questions, hands, stop).await {
-        tracing::error!(error = chain(&error), "the API is no longer served");
+    let serving = api::serve(listener, questions, hands, stop.clone());
+    let too_long = async {
+        stop.cancelled().await;
+        clock::sleep(LAST_ANSWERS).await;
+    };
+    tokio::select! {
+        served = serving => {
+            if let Err(error) = served {
+                tracing::error!(error = chain(&error), "the API is no longer served");
+            }
+        }
+        () = too_long => {}
     }
 }
