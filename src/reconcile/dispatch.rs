@@ -224,7 +224,12 @@ impl Core {
         {
             self.queue.wake(&name, retry_at);
         }
-        if self.plan.volumes.get(&name) != Some(&plan) {
+        let is_news = self
+            .plan
+            .volumes
+            .get(&name)
+            .is_none_or(|before| *before != plan && !counts_down(before, &plan));
+        if is_news {
             self.changed.insert(name.clone());
         }
         self.plan.volumes.insert(name, plan);
@@ -399,6 +404,20 @@ impl Core {
     }
 }
 
+/// Whether all that differs is how much of a grace period is left.
+fn counts_down(before: &VolumePlan, after: &VolumePlan) -> bool {
+    let in_grace = |plan: &VolumePlan| {
+        matches!(
+            plan.decision,
+            Decision::Waiting {
+                on: Waiting::Grace { .. },
+                ..
+            }
+        )
+    };
+    in_grace(before) && in_grace(after) && before.drift == after.drift
+}
+
 fn is_urgent(action: &Action) -> bool {
     matches!(
         action,
@@ -484,10 +503,29 @@ mod tests {
                 ..NbdView::default()
             };
             core.handle(Event::Nbd(nbd), at(millis));
-            core.next_due().expect("it reads again")
+            core.next_due(at(millis)).expect("it reads again")
         };
         read(&links, 1_000);
         assert_eq!(read(&links, 2_000), at(12_000).boot, "nothing changed");
         assert_eq!(read(&BTreeMap::new(), 3_000), at(3_100).boot, "a link went");
+    }
+
+    #[test]
+    fn a_grace_period_that_gets_shorter_is_no_news() {
+        let name: VolumeName = "a".parse().expect("a name");
+        let grace = |seconds| VolumePlan {
+            decision: Decision::Waiting {
+                on: Waiting::Grace {
+                    left: Duration::from_secs(seconds),
+                },
+                then: Vec::new(),
+            },
+            drift: Vec::new(),
+        };
+        let mut core = core();
+        core.record(name.clone(), grace(600), at(0));
+        assert_eq!(core.take_changed(), BTreeSet::from([name.clone()]));
+        core.record(name.clone(), grace(599), at(1_000));
+        assert!(core.take_changed().is_empty());
     }
 }
