@@ -203,6 +203,7 @@ fn stop_on_signal() -> anyhow::Result<CancellationToken> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+        tracing::info!("stopping");
         stopped.cancel();
     });
     Ok(stop)
