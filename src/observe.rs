@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use crate::cloudstack::{Client, CloudStackError, JobState, Listed, Transport};
 use crate::model::observed::{Catalogue, CloudVm, CloudVolume};
 use crate::model::{BootTime, IntentId, JobId, Timestamp, VmId, VolumeId};
-use crate::reconcile::settle::JobAnswer;
 use crate::telemetry::chain;
 
 /// Missing volumes looked up one by one in one query; the rest stay Unknown until the next.
@@ -58,6 +57,17 @@ pub struct CloudListing {
     pub vms: Vec<CloudVm>,
     /// When the first request was begun.
     pub begun: BootTime,
+}
+
+/// What CloudStack said about the job of an intent, and when it was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobAnswer {
+    /// How the job stands.
+    pub state: JobState,
+    /// When the question was begun.
+    pub begun: BootTime,
+    /// The server's clock with the answer, if it told.
+    pub server: Option<Timestamp>,
 }
 
 /// Asks CloudStack.

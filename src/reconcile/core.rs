@@ -14,13 +14,13 @@ use crate::model::{
     Action, BootTime, Cause, IntentId, JobId, Now, Observed, Presence, Reading, Serial, VmId,
     VolumeId, VolumeName,
 };
-use crate::observe::{CloudAnswer, CloudQuery};
+use crate::observe::{CloudAnswer, CloudQuery, JobAnswer};
 use crate::plan::{Desired, Guard, Plan, Policy, Reread, Step, World};
 use crate::store::{Effects, PlacementChange};
 
 use super::backoff;
 use super::queue::Queue;
-use super::settle::{self, JobAnswer};
+use super::settle;
 
 /// How often a part of this machine that could not be read is tried again.
 const ABSENT_RETRY: Duration = Duration::from_secs(1);

@@ -328,7 +328,7 @@ impl Core {
     fn open_jobs(&self) -> impl Iterator<Item = &Intent> {
         let is_final = |intent: &Intent| {
             let answer = self.answers.get(&intent.id);
-            answer.is_some_and(|answer| answer.is_final(intent, self.pace.handling))
+            answer.is_some_and(|answer| settle::is_final(answer, intent, self.pace.handling))
         };
         self.world.memory.intents.values().filter(move |intent| {
             !self.sending.contains(&intent.id)

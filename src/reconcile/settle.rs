@@ -10,36 +10,22 @@ use crate::model::action::{CLAIM_TAG, Mark};
 use crate::model::memory::{Binding, FailureClass, Intent, Outcome, Progress};
 use crate::model::observed::{CloudVolume, VolumeState};
 use crate::model::{Action, BootTime, SpecUid, Timestamp, VolumeId};
+use crate::observe::JobAnswer;
 use crate::plan::World;
 use crate::store::{Effects, PlacementChange};
 
-/// What CloudStack said about the job of an intent, and when it was asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JobAnswer {
-    /// How the job stands.
-    pub state: JobState,
-    /// When the question was begun.
-    pub begun: BootTime,
-    /// The server's clock with the answer, if it told.
-    pub server: Option<Timestamp>,
-}
-
-impl JobAnswer {
-    /// Whether asking again would say nothing new.
-    ///
-    /// `handling` is how long after `expires` the server may still be working on a call that it
-    /// accepted. The server's own clock decides when a call can no longer arrive.
-    pub fn is_final(&self, intent: &Intent, handling: Duration) -> bool {
-        match (&self.state, &intent.progress) {
-            (JobState::Pending, _) => false,
-            (JobState::NotFound, Progress::Journalled | Progress::Undecided(_)) => self
-                .server
-                .is_some_and(|server| server > intent.expires.plus(handling)),
-            (JobState::NotFound, Progress::Submitted(_))
-            | (JobState::Succeeded { .. } | JobState::Failed { .. } | JobState::Lost { .. }, _) => {
-                true
-            }
-        }
+/// Whether asking again would say nothing new.
+///
+/// `handling` is how long after `expires` the server may still be working on a call that it
+/// accepted. The server's own clock decides when a call can no longer arrive.
+pub fn is_final(answer: &JobAnswer, intent: &Intent, handling: Duration) -> bool {
+    match (&answer.state, &intent.progress) {
+        (JobState::Pending, _) => false,
+        (JobState::NotFound, Progress::Journalled | Progress::Undecided(_)) => self
+            .server
+            .is_some_and(|server| server > intent.expires.plus(handling)),
+        (JobState::NotFound, Progress::Submitted(_))
+        | (JobState::Succeeded { .. } | JobState::Failed { .. } | JobState::Lost { .. }, _) => true,
     }
 }
 
@@ -58,7 +44,7 @@ pub enum Verdict {
 
 /// Judges `intent` by the last answer about its job.
 pub fn judge(world: &World, intent: &Intent, answer: &JobAnswer, handling: Duration) -> Verdict {
-    if !answer.is_final(intent, handling) {
+    if !is_final(answer, intent, handling) {
         return Verdict::Open;
     }
     let ended = match &answer.state {
