@@ -8,5 +8,6 @@ mod cli;
 mod convergence;
 mod demo;
 mod packaging;
+mod purity;
 mod rig;
 mod scenarios;
