@@ -9,7 +9,7 @@ use crate::cloudstack::JobState;
 use crate::model::action::{CLAIM_TAG, Mark};
 use crate::model::memory::{Binding, FailureClass, Intent, Outcome, Progress};
 use crate::model::observed::{CloudVolume, VolumeState};
-use crate::model::{Action, BootTime, SpecUid, Timestamp, VolumeId};
+use crate::model::{Action, SpecUid, VolumeId};
 use crate::observe::JobAnswer;
 use crate::plan::World;
 use crate::store::{Effects, PlacementChange};
@@ -21,7 +21,7 @@ use crate::store::{Effects, PlacementChange};
 pub fn is_final(answer: &JobAnswer, intent: &Intent, handling: Duration) -> bool {
     match (&answer.state, &intent.progress) {
         (JobState::Pending, _) => false,
-        (JobState::NotFound, Progress::Journalled | Progress::Undecided(_)) => self
+        (JobState::NotFound, Progress::Journalled | Progress::Undecided(_)) => answer
             .server
             .is_some_and(|server| server > intent.expires.plus(handling)),
         (JobState::NotFound, Progress::Submitted(_))

@@ -7,6 +7,7 @@
 mod cli;
 mod convergence;
 mod demo;
+mod docs;
 mod packaging;
 mod purity;
 mod rig;

@@ -1,0 +1,141 @@
+//! What the documents say exists: subcommands, files, and examples that are valid.
+
+use std::path::{Path, PathBuf};
+
+use clap::error::ErrorKind;
+
+/// One document.
+struct Document {
+    path: PathBuf,
+    text: String,
+}
+
+/// A fenced block: its language, and the lines in it.
+struct Block<'a> {
+    language: &'a str,
+    text: String,
+}
+
+fn documents() -> Vec<Document> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths = Vec::new();
+    for folder in ["", "docs", "docs/adr"] {
+        for entry in std::fs::read_dir(root.join(folder)).expect("a folder of documents") {
+            let path = entry.expect("an entry").path();
+            if path.extension().is_some_and(|extension| extension == "md") {
+                paths.push(path);
+            }
+        }
+    }
+    paths.sort();
+    let documents: Vec<_> = paths
+        .into_iter()
+        .map(|path| Document {
+            text: std::fs::read_to_string(&path).expect("readable"),
+            path,
+        })
+        .collect();
+    assert!(documents.len() > 10, "the documents were not found");
+    documents
+}
+
+fn blocks(text: &str) -> Vec<Block<'_>> {
+    let mut blocks: Vec<Block<'_>> = Vec::new();
+    let mut open = false;
+    for line in text.lines() {
+        match line.strip_prefix("```") {
+            Some(_) if open => open = false,
+            Some(language) => {
+                open = true;
+                blocks.push(Block {
+                    language,
+                    text: String::new(),
+                });
+            }
+            None if open => {
+                let block = blocks.last_mut().expect("one is open");
+                block.text.push_str(line);
+                block.text.push('\n');
+            }
+            None => {}
+        }
+    }
+    assert!(!open, "a block is not closed");
+    blocks
+}
+
+/// Code within a line of prose.
+fn spans(text: &str) -> Vec<&str> {
+    let mut fenced = false;
+    let mut spans = Vec::new();
+    for line in text.lines() {
+        if line.starts_with("```") {
+            fenced = !fenced;
+        } else if !fenced {
+            spans.extend(line.split('`').skip(1).step_by(2));
+        }
+    }
+    spans
+}
+
+/// The word after `volume-daemon ` in a piece of code, if one is there.
+fn subcommands(code: &str) -> Vec<&str> {
+    code.split("volume-daemon ")
+        .skip(1)
+        .filter_map(|rest| rest.split(|c: char| !c.is_ascii_lowercase()).next())
+        .filter(|word| !word.is_empty())
+        .collect()
+}
+
+#[test]
+fn every_subcommand_exists() {
+    let mut seen = 0;
+    for document in documents() {
+        let blocks = blocks(&document.text);
+        let code = blocks.iter().map(|block| block.text.as_str());
+        for word in code.chain(spans(&document.text)).flat_map(subcommands) {
+            let error = volume_daemon::cli::parse(["volume-daemon", word, "--help"])
+                .expect_err("help is asked for");
+            let kind = error.kind();
+            let path = document.path.display();
+            assert_eq!(kind, ErrorKind::DisplayHelp, "{path}: {word:?}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 10, "only {seen} subcommands were found");
+}
+
+#[test]
+fn every_linked_file_exists() {
+    for document in documents() {
+        for rest in document.text.split("](").skip(1) {
+            let link = rest.split(')').next().unwrap_or_default();
+            let target = link.split('#').next().unwrap_or_default();
+            if target.is_empty() || target.contains("://") {
+                continue;
+            }
+            let folder = document.path.parent().expect("in a folder");
+            let path = document.path.display();
+            assert!(folder.join(target).exists(), "{path}: no {target}");
+        }
+    }
+}
+
+#[test]
+fn every_spec_in_the_readme_is_valid() {
+    let documents = documents();
+    let readme = documents
+        .iter()
+        .find(|document| document.path.ends_with("README.md"))
+        .expect("it is there");
+    let specs: Vec<_> = blocks(&readme.text)
+        .into_iter()
+        .filter(|block| block.language == "yaml")
+        .collect();
+    assert!(!specs.is_empty());
+    for block in specs {
+        if let Err(problems) = volume_daemon::spec::parse("README.md", block.text.as_bytes()) {
+            panic!("{problems:?}\n{}", block.text);
+        }
+    }
+}
