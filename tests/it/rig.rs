@@ -107,6 +107,12 @@ impl Rig {
 
     /// Starts a daemon on the store that is there.
     pub async fn start(&mut self) {
+        self.start_before_specs().await;
+        self.tell_desired();
+    }
+
+    /// Starts a daemon which is not told yet what the specs say.
+    pub async fn start_before_specs(&mut self) {
         assert!(self.daemon.is_none(), "one daemon at a time");
         let path = self.root.path().join("store.db");
         let url = format!("sqlite://{}", path.display());
@@ -147,7 +153,6 @@ impl Rig {
             hands: Arc::new(hands),
             pending: VecDeque::new(),
         });
-        self.tell_desired();
     }
 
     /// Ends the daemon where it stands. What it sent stays sent.
@@ -206,7 +211,7 @@ impl Rig {
         self.tell_desired();
     }
 
-    fn tell_desired(&mut self) {
+    pub fn tell_desired(&mut self) {
         let desired = Desired {
             volumes: self.specs.clone(),
             files: self.files.clone(),

@@ -258,6 +258,31 @@ fn every_crash_point_of_a_first_run_ends_the_same() {
 }
 
 #[test]
+fn a_call_that_ended_before_the_specs_were_read_is_not_lost() {
+    for command in ["createVolume", "createTags", "attachVolume"] {
+        block_on(async {
+            let mut rig = Rig::new(1);
+            rig.inject(Fault::DropResponse {
+                on: Target::next(command),
+                when: DropWhen::AfterCommit,
+            });
+            rig.start().await;
+            rig.declare(&spec("a", 2, "self", true)).await;
+            while calls(&rig, command) == 0 {
+                rig.run_for(Duration::from_millis(100)).await;
+            }
+            rig.crash().await;
+            rig.start_before_specs().await;
+            rig.run_for(MINUTE).await;
+            rig.tell_desired();
+            rig.run_for(10 * MINUTE).await;
+            assert_eq!(rig.says("a"), "InSync", "{command}");
+            assert_eq!(calls(&rig, command), 1, "{command}");
+        });
+    }
+}
+
+#[test]
 fn removed_specs_are_reclaimed_as_they_said() {
     block_on(async {
         let mut rig = served().await;
