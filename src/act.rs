@@ -309,3 +309,8 @@ impl<T: Transport, E: ExportServer> Hands<T, E> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
+mod tests;
