@@ -221,3 +221,6 @@ async fn intents<T: Transport, E: ExportServer>(
         ),
     }
 }
+
+#[cfg(test)]
+mod tests;
