@@ -87,10 +87,7 @@ impl FakeNbd {
 
 impl ExportServer for FakeNbd {
     async fn observe(&self, _: &Reading<Disks>, begun: BootTime) -> NbdView {
-        NbdView {
-            exports: Reading::Present(BTreeMap::new()),
-            begun,
-        }
+        NbdView::read(Reading::Present(BTreeMap::new()), begun)
     }
 
     async fn export(&self, _: &ExportName, _: bool, _: &OpenDevice) -> Result<(), NbdError> {
