@@ -10,5 +10,6 @@ mod demo;
 mod docs;
 mod packaging;
 mod purity;
+mod real;
 mod rig;
 mod scenarios;

@@ -1,0 +1,16 @@
+//! End to end: the real binary, a real qemu-storage-daemon, a real store, real files, real NBD
+//! clients, and CloudStack over HTTP. What is served is judged by reading it.
+//!
+//! Everything of a test is in a directory of its own, so tests run side by side. Waits poll what
+//! the daemon says and have a deadline; the log is printed when a test fails.
+
+mod client;
+mod crash;
+mod daemon;
+mod foreign;
+mod outage;
+mod rig;
+mod secrets;
+mod serving;
+mod specs;
+mod tap;

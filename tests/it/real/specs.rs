@@ -1,0 +1,198 @@
+//! What happens to files, and what follows from it.
+
+use std::fs;
+use std::time::Duration;
+
+use volume_daemon::reconcile::report::{Phase, Report};
+use volume_daemon::source::decide::GONE_AFTER;
+
+use super::rig::{PATIENCE, Rig, SELF, run, spec, volume};
+
+fn phase(report: &Report, name: &str) -> Option<Phase> {
+    volume(report, name).map(|volume| volume.phase)
+}
+
+async fn released(rig: &Rig, name: &str) {
+    let what = format!("released: {name}");
+    rig.until(&what, |report| phase(report, name) == Some(Phase::Released))
+        .await;
+}
+
+#[test]
+fn a_document_that_is_gone_from_its_file_is_reclaimed_as_it_said() {
+    run(async {
+        let mut rig = Rig::new().await;
+        let all = ["", "  reclaimPolicy: Detach\n", ""];
+        let specs: Vec<String> = ["kept", "detached", "stays"]
+            .iter()
+            .zip(all)
+            .map(|(name, more)| spec(name, 1, more))
+            .collect();
+        rig.write("all.yaml", &specs.join("---\n"));
+        rig.start();
+        for name in ["kept", "detached", "stays"] {
+            rig.ready(name).await;
+            rig.write_marks(name).await;
+        }
+        let stays = rig.steady("stays").await;
+        let busy = rig.steady("kept").await;
+        rig.write("all.yaml", &specs[2]);
+
+        // A client in use holds up the end of its own export, and of nothing else.
+        rig.held_by("detached", "Abandoned").await;
+        rig.held_by("kept", "WaitingForClients").await;
+        released(&rig, "detached").await;
+        assert_eq!(rig.attached_to("detached"), None);
+        assert!(!rig.is_served("detached").await);
+        busy.reads_on().await;
+        busy.leave().await;
+        released(&rig, "kept").await;
+        assert!(!rig.is_served("kept").await);
+        assert_eq!(rig.attached_to("kept").as_deref(), Some(SELF), "Retain");
+
+        stays.leave().await;
+        rig.ready("stays").await;
+        let said = rig.log().matches("its reclaim policy acts in").count();
+        assert!(said <= 4, "said again every second: {said}");
+        assert_eq!(rig.tap.count("detachVolume"), 1);
+        assert_eq!(
+            rig.tap.mutations().len(),
+            10,
+            "three first runs, one detach"
+        );
+        rig.finish().await;
+    });
+}
+
+#[test]
+fn a_spec_that_comes_back_finds_its_volume_and_data() {
+    run(async {
+        let rig = Rig::serving(&["a", "b"]).await;
+        let both = spec("a", 1, "") + "---\n" + &spec("c", 1, "");
+        rig.write("a.yaml", &both);
+        rig.ready("c").await;
+        rig.write("a.yaml", &spec("c", 1, ""));
+        released(&rig, "a").await;
+        rig.write("a.yaml", &both);
+        rig.ready("a").await;
+        rig.check_marks("a").await;
+        assert_eq!(rig.tap.mutations().len(), 9, "three first runs");
+        rig.finish().await;
+    });
+}
+
+#[test]
+fn a_deleted_file_counts_once_it_stays_away() {
+    run(async {
+        let rig = Rig::serving(&["a", "b"]).await;
+        rig.remove("a.yaml");
+        rig.throughout(GONE_AFTER.mul_f64(0.8), async |report| {
+            assert_eq!(phase(report, "a"), Some(Phase::Ready));
+        })
+        .await;
+        released(&rig, "a").await;
+        assert!(!rig.is_served("a").await);
+        assert_eq!(rig.attached_to("a").as_deref(), Some(SELF), "Retain");
+        rig.ready("b").await;
+        rig.check_marks("b").await;
+        assert_eq!(rig.tap.mutations().len(), 6, "two first runs");
+        rig.finish().await;
+    });
+}
+
+#[test]
+fn an_emptied_directory_takes_nothing_down() {
+    run(async {
+        let mut rig = Rig::new().await;
+        for name in ["a", "b"] {
+            rig.declare(name, "  reclaimPolicy: Detach\n");
+        }
+        rig.start();
+        for name in ["a", "b"] {
+            rig.ready(name).await;
+            rig.write_marks(name).await;
+        }
+        let client = rig.steady("a").await;
+        let (specs, away) = (rig.path("specs"), rig.path("away"));
+        fs::create_dir(&away).expect("writable");
+        for file in ["a.yaml", "b.yaml"] {
+            fs::rename(specs.join(file), away.join(file)).expect("there");
+        }
+        let not_believed = |report: &Report| {
+            report
+                .sources
+                .iter()
+                .any(|source| source.name == "specs" && !source.ok)
+        };
+        rig.until("not believed", not_believed).await;
+        // Long enough for a file to be gone and its volume to be detached.
+        rig.throughout(GONE_AFTER + Duration::from_secs(5), async |report| {
+            for name in ["a", "b"] {
+                assert_eq!(phase(report, name), Some(Phase::Ready));
+            }
+        })
+        .await;
+        for file in ["a.yaml", "b.yaml"] {
+            fs::rename(away.join(file), specs.join(file)).expect("there");
+        }
+        rig.until("believed again", |report| !not_believed(report))
+            .await;
+        client.leave().await;
+        for name in ["a", "b"] {
+            rig.ready(name).await;
+            rig.check_marks(name).await;
+        }
+        assert_eq!(rig.tap.mutations().len(), 6, "two first runs");
+        rig.finish().await;
+    });
+}
+
+#[test]
+fn a_bad_file_holds_up_no_other_and_a_bad_edit_changes_nothing() {
+    run(async {
+        let mut rig = Rig::new().await;
+        rig.write("bad.yaml", &spec("bad", 1, "").replace("1GiB", "1GB"));
+        rig.declare("good", "");
+        rig.start();
+        rig.ready("good").await;
+        rig.write_marks("good").await;
+        let report = rig.report().await.expect("a report");
+        assert_eq!(
+            phase(&report, "bad"),
+            None,
+            "never valid, so never heard of"
+        );
+        assert!(rig.log().contains("1GiB"), "the hint is in the log");
+
+        fs::write(rig.path("specs/bad.yaml"), spec("bad", 1, "")).expect("writable");
+        rig.ready("bad").await;
+        rig.write_marks("bad").await;
+
+        let client = rig.steady("good").await;
+        let before = rig.tap.mutations();
+        for (round, text) in ["size: 0GiB", "size: {", "sise: 2GiB"].iter().enumerate() {
+            rig.write(
+                "good.yaml",
+                &spec("good", 1, "").replace("size: 1GiB", text),
+            );
+            rig.poll("refused", PATIENCE, async || {
+                let refused = rig.log().matches("good.yaml\" state=Invalid").count();
+                (refused > round).then_some(())
+            })
+            .await;
+            rig.ready("good").await;
+        }
+        rig.kill().await;
+        rig.start();
+        let good = rig.ready("good").await;
+        assert_eq!(good.observed_generation, 1);
+        assert_eq!(rig.tap.mutations(), before);
+        client.leave().await;
+        rig.check_marks("good").await;
+
+        rig.write("good.yaml", &spec("good", 2, ""));
+        rig.grown("good", 2).await;
+        rig.check_marks("good").await;
+        rig.finish().await;
+    });
+}
