@@ -1,4 +1,4 @@
-//! `volume-daemon demo`: the daemon at work, in less than a minute, on any machine.
+//! `volume-daemon demo`: the daemon at work, in ten seconds, on any Linux machine.
 //!
 //! Real: the daemon, its store, its spec files, qemu-storage-daemon, and the NBD client that
 //! reads and writes. Simulated: CloudStack, and the disks of the VM it runs on, which are files.
@@ -10,6 +10,7 @@ mod data;
 mod place;
 mod scenes;
 mod screen;
+mod show;
 mod stage;
 mod story;
 mod track;
@@ -32,7 +33,7 @@ use crate::clock::{Clock as _, SystemClock};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  volume-daemon demo                       half a minute, leaves nothing behind
+  volume-daemon demo                       ten seconds, leaves nothing behind
   volume-daemon demo --keep                leaves everything running, to try things on
 
 Needs qemu-storage-daemon (Debian package qemu-system-common) and nbdcopy (libnbd-bin).

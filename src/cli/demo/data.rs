@@ -54,12 +54,12 @@ impl Data {
         format!("nbdcopy --flush {} '{}'", name(&self.file), self.uri)
     }
 
-    /// Writes them to the export.
+    /// Writes them to the export, down to the disk.
     ///
     /// # Errors
     /// If nbdcopy fails.
     pub async fn write(&self) -> anyhow::Result<()> {
-        nbdcopy(&self.file, Path::new(&self.uri)).await
+        nbdcopy(&["--flush"], &self.file, Path::new(&self.uri)).await
     }
 
     /// Whether the export begins with them: the whole export is read.
@@ -67,15 +67,15 @@ impl Data {
     /// # Errors
     /// If nbdcopy fails.
     pub async fn is_there(&self) -> anyhow::Result<bool> {
-        nbdcopy(Path::new(&self.uri), &self.back).await?;
+        nbdcopy(&[], Path::new(&self.uri), &self.back).await?;
         let (file, back) = (self.file.clone(), self.back.clone());
         Ok(tokio::task::spawn_blocking(move || starts_with(&back, &file)).await??)
     }
 }
 
-async fn nbdcopy(from: &Path, to: &Path) -> anyhow::Result<()> {
+async fn nbdcopy(options: &[&str], from: &Path, to: &Path) -> anyhow::Result<()> {
     let running = Command::new("nbdcopy")
-        .arg("--flush")
+        .args(options)
         .arg("--")
         .args([from, to])
         .stdin(Stdio::null())

@@ -170,8 +170,6 @@ stale_after = \"30s\"
 resync = \"2s\"
 jobs = \"200ms\"
 rescan = \"1s\"
-request_ttl = \"3s\"
-handling = \"2s\"
 "
         )
     }

@@ -17,8 +17,10 @@ pub struct Track {
     calls: Vec<(&'static str, Duration)>,
     exported: Option<Duration>,
     ready: Option<Duration>,
-    /// What is under way or waited for.
+    /// What is under way or waited for, in a word.
     now: String,
+    /// The same as the daemon says it.
+    message: String,
 }
 
 impl Track {
@@ -31,6 +33,7 @@ impl Track {
             exported: None,
             ready: None,
             now: "…".to_owned(),
+            message: "not seen yet".to_owned(),
         }
     }
 
@@ -66,6 +69,7 @@ impl Track {
         if volume.phase == Phase::Ready {
             self.ready.get_or_insert(took);
         }
+        self.message = format!("{}: {}", self.name, volume.message);
         self.now = match open {
             Some(row) => format!("{}…", row.intent.action.kind()),
             None => now(volume),
@@ -75,6 +79,11 @@ impl Track {
     /// When it was Ready, if it is.
     pub fn ready(&self) -> Option<Duration> {
         self.ready
+    }
+
+    /// Why it is not Ready yet, if it is not.
+    pub fn why_not(&self) -> Option<&str> {
+        self.ready.is_none().then_some(&self.message)
     }
 
     /// The way so far in one line; names are padded to `width`.
@@ -171,6 +180,8 @@ mod tests {
         first.at = NOW.plus(Duration::from_millis(960));
         track.update(&first, &journal);
         assert_eq!(track.ready(), None);
+        let why = track.why_not().expect("not ready");
+        assert_eq!(why, "a: next: attach the volume to VM pg");
         assert_eq!(
             plain(&track.line(3)),
             "a    Attach 0.2s → Attach 0.9s → Attach…"
@@ -184,6 +195,7 @@ mod tests {
         track.update(&second, &journal);
         assert_eq!(plain(&track.line(3)), done, "the first time counts");
         assert_eq!(track.ready(), Some(Duration::from_secs(1)));
+        assert_eq!(track.why_not(), None);
     }
 
     #[test]
