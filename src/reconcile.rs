@@ -9,6 +9,8 @@ mod conditions;
 mod core;
 mod dispatch;
 mod execute;
+#[cfg(test)]
+mod fixture;
 mod learn;
 mod queue;
 pub mod report;

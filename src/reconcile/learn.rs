@@ -293,3 +293,6 @@ fn merge_listing(view: &mut CloudView, listing: CloudListing) {
     view.named.retain(|_, looked| *looked > begun);
     view.listed = Ok(begun);
 }
+
+#[cfg(test)]
+mod tests;

@@ -165,3 +165,6 @@ pub fn failure_of(outcome: &Outcome) -> Option<(FailureClass, String)> {
         Outcome::Lost { text } => Some((FailureClass::Retry, text.clone())),
     }
 }
+
+#[cfg(test)]
+mod tests;
