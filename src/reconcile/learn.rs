@@ -234,9 +234,10 @@ fn merge(view: &mut CloudView, answer: CloudAnswer) -> Touched {
     for volume in read {
         touched.push(volume.id);
         let newer = |begun: &BootTime| volume.begun > *begun;
-        if view.absent.get(&volume.id).is_some_and(newer) {
-            view.absent.remove(&volume.id);
+        if !view.absent.get(&volume.id).is_none_or(newer) {
+            continue;
         }
+        view.absent.remove(&volume.id);
         let known = view.volumes.get(&volume.id).map(|known| known.begun);
         if known.as_ref().is_none_or(newer) {
             view.volumes.insert(volume.id, volume);

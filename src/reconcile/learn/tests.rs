@@ -120,6 +120,11 @@ fn of_two_readings_the_one_begun_later_counts() {
         ),
         ("back", vec![absent(10), read(small(), 20)], "4GiB"),
         (
+            "late answer that it is there",
+            vec![absent(20), read(small(), 10)],
+            "absent",
+        ),
+        (
             "listed again",
             vec![absent(10), listed(vec![small()], 20)],
             "4GiB",
