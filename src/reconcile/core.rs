@@ -674,7 +674,11 @@ impl Core {
 
     fn remembered(&mut self, memo: Memo, written: Result<(), String>, now: Now) {
         if let Err(why) = written {
-            self.memos.push(memo);
+            // Counts go on and are written again; an old one must not outlive the return of
+            // its spec.
+            if !matches!(memo, Memo::Abandoned(_)) {
+                self.memos.push(memo);
+            }
             return self.store_failed(why, now);
         }
         self.store_down = None;

@@ -85,7 +85,8 @@ impl Core {
         for (name, _) in &counted {
             self.queue.wake(name, now.boot);
         }
-        if !counted.is_empty() {
+        // Counts are totals: one that cannot be written now is part of the next.
+        if !counted.is_empty() && self.may_write(now) {
             self.memos.push(Memo::Abandoned(counted));
         }
     }

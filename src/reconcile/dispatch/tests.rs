@@ -385,6 +385,53 @@ fn names_that_cannot_be_recorded_are_not_recorded_in_a_loop() {
 }
 
 #[test]
+fn counts_that_could_not_be_written_are_counted_anew() {
+    let (mut core, _) = Seen {
+        cloud: vec![attached(1, HERE)],
+        ..Seen::nothing(vec![abandoned(1, 0)])
+    }
+    .start(bound(&[1]));
+    let counts = |effects: Vec<Effect>| -> Vec<Memo> {
+        let memo = |effect| match effect {
+            Effect::Remember(memo @ Memo::Abandoned(_)) => Some(memo),
+            _ => None,
+        };
+        effects.into_iter().filter_map(memo).collect()
+    };
+    let mut memos = counts(core.poll(now(1_000)));
+    let memo = memos.pop().expect("counted");
+    core.handle(
+        Event::Remembered(memo, Err("disk full".to_owned())),
+        now(1_001),
+    );
+    // While the store rests, time goes on, and what is counted is not kept to be written.
+    let until = when(retry_at(&core));
+    core.poll(when(just_before(until.boot)));
+    core.handle(Event::Desired(desired([want(1)])), until);
+    assert_eq!(counts(core.poll(until)), [], "its spec is there again");
+    core.handle(Event::Desired(desired([abandoned(1, 0)])), until);
+    let later = when(until.boot.plus(Duration::from_secs(1)));
+    let one = Memo::Abandoned(vec![(name("disk-1"), Duration::from_secs(1))]);
+    assert_eq!(counts(core.poll(later)), [one]);
+}
+
+fn abandoned(n: u32, seconds: u64) -> crate::model::DesiredVolume {
+    let mut want = want(n);
+    want.document.spec.reclaim_policy = Reclaim::Detach;
+    want.presence = Presence::Abandoned {
+        counted: Duration::from_secs(seconds),
+    };
+    want
+}
+
+fn counted(core: &Core) -> Duration {
+    match core.world().desired.volumes[&name("disk-1")].presence {
+        Presence::Abandoned { counted } => counted,
+        Presence::Declared => panic!("it is there"),
+    }
+}
+
+#[test]
 fn time_counts_for_abandoned_specs_while_their_source_is_believed() {
     let seconds = Duration::from_secs;
     let start = || {
