@@ -11,8 +11,8 @@ use crate::model::memory::{
 };
 use crate::model::observed::{Disks, HostView, NbdView};
 use crate::model::{
-    Action, BootTime, Cause, IntentId, JobId, Now, Observed, Presence, Reading, Serial, VmId,
-    VolumeId, VolumeName,
+    Action, BootTime, Cause, DesiredVolume, IntentId, JobId, Now, Observed, Presence, Reading,
+    Serial, VmId, VolumeId, VolumeName,
 };
 use crate::observe::{CloudAnswer, CloudQuery, JobAnswer};
 use crate::plan::{Desired, Guard, Plan, Policy, Reread, Step, World};
@@ -363,6 +363,11 @@ impl Core {
     }
 
     fn desired(&mut self, desired: Desired, now: Now) {
+        if newly_abandoned(&self.world.desired, &desired) {
+            // Time that was not counted yet is from before that.
+            self.count_abandoned(now);
+            self.counted_at = Some(now.boot);
+        }
         let before = std::mem::replace(&mut self.world.desired, desired);
         keep_counts(&before, &mut self.world.desired);
         let mut changed: Vec<VolumeName> = Vec::new();
@@ -727,6 +732,14 @@ impl Core {
             progress: Progress::Journalled,
         }
     }
+}
+
+/// Whether a spec is abandoned that was not before.
+fn newly_abandoned(before: &Desired, after: &Desired) -> bool {
+    let is_abandoned = |want: &DesiredVolume| matches!(want.presence, Presence::Abandoned { .. });
+    let was_abandoned = |name| before.volumes.get(name).is_some_and(is_abandoned);
+    let mut after = after.volumes.iter();
+    after.any(|(name, want)| is_abandoned(want) && !was_abandoned(name))
 }
 
 /// The loop counts the time of abandoned specs; what a source last read of it is older.

@@ -60,7 +60,7 @@ impl Core {
     }
 
     /// Adds the time since the last count to every abandoned spec, if it may count.
-    fn count_abandoned(&mut self, now: Now) {
+    pub(super) fn count_abandoned(&mut self, now: Now) {
         let before = *self.counted_at.get_or_insert(now.boot);
         // A loop that slept, or a machine that was suspended, saw nothing of that time.
         let elapsed = now.boot.since(before).min(COUNT_STEP * 2);

@@ -491,6 +491,22 @@ fn time_that_nobody_watched_does_not_count() {
 }
 
 #[test]
+fn time_counts_from_when_a_spec_was_abandoned() {
+    let (mut core, _) = Seen {
+        cloud: vec![attached(1, HERE)],
+        ..Seen::nothing(vec![want(1)])
+    }
+    .start(bound(&[1]));
+    core.handle(Event::Desired(desired([abandoned(1, 0)])), now(1_900));
+    core.poll(now(1_900));
+    assert_eq!(counted(&core), Duration::ZERO);
+    core.poll(now(2_899));
+    assert_eq!(counted(&core), Duration::ZERO);
+    core.poll(now(2_900));
+    assert_eq!(counted(&core), Duration::from_secs(1));
+}
+
+#[test]
 fn implied_steps_are_judged_together_and_counted() {
     let detaching = |count: u32| {
         let volumes: Vec<u32> = (1..=count).collect();
