@@ -241,7 +241,11 @@ pub fn decide<'a>(
     want: &'a DesiredVolume,
     now: Now,
 ) -> VolumePlan {
-    let decide = || decide::decide(world, index, policy, want, now);
+    let decide = || {
+        #[cfg(test)]
+        assert_ne!(want.name().as_str(), tests::PANICS, "a test asks for this");
+        decide::decide(world, index, policy, want, now)
+    };
     match catch_unwind(AssertUnwindSafe(decide)) {
         Ok(plan) => plan,
         // A mistake of ours about one volume stops that one only (I8).

@@ -25,6 +25,9 @@ use uuid::Uuid;
 
 const NAME: &str = "disk-0";
 
+/// A spec of this name makes [`decide`] panic.
+pub(super) const PANICS: &str = "panics";
+
 fn uuid(n: u64) -> Uuid {
     // Different in the first 20 digits, so that serials differ too.
     Uuid::from_u128((u128::from(n) << 96) | 7)
@@ -507,6 +510,27 @@ fn nothing_overlaps() {
             "Waiting Transitional > Attach > Export",
         ),
         (
+            "the VM it is to leave between two states",
+            |w| {
+                leave_this_vm(w);
+                exports(w).clear();
+                let state = VmState::parse("Migrating");
+                w.observed.cloud.vms.insert(here(), vm(here(), state));
+            },
+            "Waiting Transitional > Detach",
+        ),
+        (
+            "to be grown, its VM between two states",
+            |w| {
+                if let Origin::Create { size, .. } = &mut spec(w).origin {
+                    *size = ByteSize::gib(5);
+                }
+                let state = VmState::parse("Stopping");
+                w.observed.cloud.vms.insert(here(), vm(here(), state));
+            },
+            "Waiting Transitional > Grow",
+        ),
+        (
             "read before the last change settled",
             |w| {
                 detached(w);
@@ -633,6 +657,25 @@ fn foreign_is_foreign() {
             "Act Create declared > Tag > Attach > Export",
         ),
         (
+            "not listed since a create of ours settled",
+            |w| {
+                unbound(w);
+                w.memory.settled.insert(name(), at(990_000));
+            },
+            "Observing",
+        ),
+        (
+            "two volumes carry our claim",
+            |w| {
+                w.memory.bindings.clear();
+                exports(w).clear();
+                let mut twin = cloud_volume();
+                twin.id = VolumeId::new(uuid(2));
+                w.observed.cloud.volumes.insert(twin.id, twin);
+            },
+            "Blocked ClaimedTwice > Attach > Export",
+        ),
+        (
             "ours by its claim, only not recorded",
             |w| {
                 w.memory.bindings.clear();
@@ -699,6 +742,88 @@ fn healing_waits_and_heals_this_vm_only() {
             "the same, and served",
             |w| cloud(w).attachment = None,
             "Act Withdraw Soft declared > Attach > Export",
+        ),
+    ]);
+}
+
+/// The spec wants it on no VM any more, and not exported.
+fn leave_this_vm(world: &mut World) {
+    if let Some(attach) = &mut spec(world).attach_to {
+        attach.vm = AttachVm::Nobody;
+    }
+    spec(world).export = None;
+}
+
+#[test]
+fn nothing_is_unplugged_before_it_is_quiet() {
+    check(&[
+        ("nothing to do", |_| {}, "InSync"),
+        (
+            "served",
+            leave_this_vm,
+            "Act Withdraw Soft declared > Detach",
+        ),
+        (
+            "not served",
+            |w| {
+                leave_this_vm(w);
+                exports(w).clear();
+            },
+            "Act Detach edited",
+        ),
+        (
+            "mounted here",
+            |w| {
+                leave_this_vm(w);
+                exports(w).clear();
+                let device = disks(w).devices.get_mut("vdb").expect("vdb");
+                device.users = vec![DeviceUser::Mount("/mnt".to_owned())];
+            },
+            "Blocked DeviceBusy > Detach",
+        ),
+        (
+            "whether it is served was not asked since we changed it",
+            |w| {
+                leave_this_vm(w);
+                w.memory.served.insert(name(), at(996_000));
+            },
+            "Observing",
+        ),
+        (
+            "whether it is served cannot be asked",
+            |w| {
+                leave_this_vm(w);
+                w.observed.nbd.exports = Reading::Unknown("down".to_owned());
+            },
+            "Blocked SourceUnknown > Detach",
+        ),
+        (
+            "who uses it cannot be read",
+            |w| {
+                leave_this_vm(w);
+                exports(w).clear();
+                w.observed.host.disks = Reading::Unknown("EIO".to_owned());
+            },
+            "Observing",
+        ),
+        (
+            "the disk went after CloudStack was asked",
+            |w| {
+                leave_this_vm(w);
+                exports(w).clear();
+                unplug(w);
+            },
+            "Observing",
+        ),
+        (
+            "the disk is gone already",
+            |w| {
+                leave_this_vm(w);
+                exports(w).clear();
+                unplug(w);
+                w.observed.host.begun = at(980_000);
+            },
+            "Act Detach edited",
         ),
     ]);
 }
@@ -871,6 +996,23 @@ fn exports_take_every_fact() {
             "Blocked DeviceMismatch",
         ),
         (
+            "no link with its name, though a disk has its serial",
+            |w| {
+                exports(w).clear();
+                disks(w).links.clear();
+            },
+            "Waiting WaitingForDevice",
+        ),
+        (
+            "the disks were read before the last change settled",
+            |w| {
+                exports(w).clear();
+                w.observed.host.begun = at(980_000);
+                w.memory.settled.insert(name(), at(985_000));
+            },
+            "Observing",
+        ),
+        (
             "two disks with that serial",
             |w| {
                 exports(w).clear();
@@ -936,6 +1078,16 @@ fn exports_take_every_fact() {
                 w.observed.cloud.listed = Err(Unlisted::Failed("away".to_owned()));
                 remember_view(w, Some(here()));
                 spec(w).attach_to.as_mut().expect("attached").vm = AttachVm::Nobody;
+            },
+            "Blocked SourceUnknown",
+        ),
+        (
+            "CloudStack away, nothing served, and something was changed in this run",
+            |w| {
+                exports(w).clear();
+                w.observed.cloud.listed = Err(Unlisted::Failed("away".to_owned()));
+                remember_view(w, Some(here()));
+                w.memory.settled.insert(name(), at(980_000));
             },
             "Blocked SourceUnknown",
         ),
@@ -1049,6 +1201,23 @@ fn gates_hold_every_step_back() {
                 fail(w, "Create", FailureClass::Retry, 1_000_001);
             },
             "Waiting Retrying > Create > Tag > Attach > Export",
+        ),
+        (
+            "refused before, then edited",
+            |w| {
+                unbound(w);
+                fail(w, "Create", FailureClass::Refused, 0);
+                w.memory.failures.get_mut(&name()).expect("one").generation = 0;
+            },
+            "Act Create declared > Tag > Attach > Export",
+        ),
+        (
+            "another step failed just now",
+            |w| {
+                unbound(w);
+                fail(w, "Attach", FailureClass::Retry, 1_000_001);
+            },
+            "Act Create declared > Tag > Attach > Export",
         ),
         (
             "failed a while ago",
@@ -1347,6 +1516,18 @@ fn the_guard_freezes_floods_and_thaws_by_itself() {
         0,
         "the view is not believed"
     );
+}
+
+#[test]
+fn a_panic_about_one_volume_stops_that_one_only() {
+    let mut world = in_sync();
+    let mut broken = wanted();
+    broken.document.name = PANICS.parse().expect("a name");
+    broken.uid = SpecUid::new(uuid(310));
+    world.desired.volumes.insert(broken.name().clone(), broken);
+    let plan = plan(&world, &Policy::default(), &Guard::default(), now());
+    let said: Vec<String> = plan.volumes.values().map(say).collect();
+    assert_eq!(said, ["InSync", "Blocked InternalError"]);
 }
 
 #[test]
