@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::process::{Child, Command};
 
 use super::NbdAddress;
-use super::qmp::{Qmp, QmpError};
+use super::handshake::{self, HandshakeError};
 use crate::clock;
 
 /// Pause between two attempts to connect; the daemon is ready after 5 to 20 ms.
@@ -40,9 +40,9 @@ pub enum SpawnError {
     NotReady {
         /// How long it was given.
         timeout: Duration,
-        /// The last attempt.
+        /// The last attempt, if one ended.
         #[source]
-        source: QmpError,
+        source: Option<HandshakeError>,
     },
 }
 
@@ -75,7 +75,7 @@ impl SpawnedQsd {
             .spawn()
             .map_err(SpawnError::Start)?;
         let mut spawned = Self { child };
-        spawned.ready(qmp, &log, timeout).await?;
+        spawned.ready(listen, &log, timeout).await?;
         Ok(spawned)
     }
 
@@ -92,19 +92,18 @@ impl SpawnedQsd {
         self.child.kill().await
     }
 
+    /// Asks as an NBD client: the control socket takes one client only, and a volume-daemon
+    /// that waits for this one may be first. It is there once NBD is served.
     async fn ready(
         &mut self,
-        path: &Path,
+        listen: &NbdAddress,
         log: &Path,
         timeout: Duration,
     ) -> Result<(), SpawnError> {
-        let qmp = Qmp::new(path, timeout);
-        let mut last = QmpError::NoGreeting {
-            path: path.to_owned(),
-        };
+        let mut last = None;
         let answers = async {
-            while let Err(error) = qmp.session().await {
-                last = error;
+            while let Err(error) = handshake::survey(listen, timeout).await {
+                last = Some(error);
                 clock::sleep(POLL).await;
             }
         };

@@ -762,6 +762,23 @@ async fn a_server_that_cannot_start_says_why() {
     }
 }
 
+#[tokio::test]
+async fn a_server_that_somebody_else_controls_already_is_ready() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let listen = NbdAddress::Unix(dir.path().join("nbd.sock"));
+    let qmp = dir.path().join("qmp.sock");
+    let first = async {
+        loop {
+            if let Ok(stream) = UnixStream::connect(&qmp).await {
+                return stream;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let (server, _first) = tokio::join!(SpawnedQsd::start(&qmp, &listen, SOON), first);
+    server.expect("ready");
+}
+
 #[test]
 fn an_export_that_refuses_to_be_described_hides_no_other() {
     let number = DeviceNumber::Block {
