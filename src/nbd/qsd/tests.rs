@@ -432,13 +432,14 @@ async fn what_a_crash_left_half_done_is_cleared_away() {
     assert_eq!(rig.nodes().await, [node.as_str()]);
 }
 
-/// A node like those of ours whose requests take a second, exported.
+/// A node like those of ours whose requests take four seconds, exported: longer than a busy
+/// machine needs to look.
 fn stuck_export(node: &NodeName, export: &str) -> [Value; 2] {
     let node = node.as_str();
     [
         json!({"execute": "blockdev-add", "arguments": {
             "driver": "null-co", "node-name": node, "size": 1 << 20,
-            "read-only": true, "latency-ns": 1_000_000_000,
+            "read-only": true, "latency-ns": 4_000_000_000_u64,
         }}),
         json!({"execute": "block-export-add", "arguments": {
             "type": "nbd", "id": node, "node-name": node, "name": export, "description": node,
