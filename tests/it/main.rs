@@ -2,7 +2,8 @@
 //!
 //! [`rig`] runs the daemon's own loop, client, store and host code against the pure half of the
 //! simulator on an explicit clock; only HTTP and the NBD server are stood in for. Invariants are
-//! asserted after every single effect.
+//! asserted after every single effect. [`real`] runs the binary with everything real but CloudStack
+//! itself.
 
 mod cli;
 mod convergence;

@@ -61,6 +61,17 @@ impl Daemon {
         self.0.wait().await.expect("our child")
     }
 
+    /// The processor time it has used, in clock ticks (proc_pid_stat(5)).
+    pub fn ticks(&self) -> u64 {
+        let pid = self.0.id().expect("it runs");
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+        // The second field is in parentheses and may hold anything.
+        let (_, rest) = stat.rsplit_once(')').expect("a name");
+        let used = rest.split_ascii_whitespace().skip(11).take(2);
+        used.map(|ticks| ticks.parse::<u64>().expect("a number"))
+            .sum()
+    }
+
     /// How it ended, if it did.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.0.try_wait().expect("our child")

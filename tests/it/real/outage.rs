@@ -105,3 +105,33 @@ fn it_starts_with_everything_away() {
         rig.finish().await;
     });
 }
+
+#[test]
+fn it_rests_whatever_is_away() {
+    run(async {
+        let mut rig = Rig::serving(&["a"]).await;
+        rig.rests("settled").await;
+        rig.kill_qsd().await;
+        rig.readyz(503).await;
+        rig.rests("without an NBD server").await;
+        begin(&rig, OutageMode::Closed);
+        rig.held_by("a", "SourceUnknown").await;
+        rig.rests("without CloudStack either").await;
+        std::fs::rename(rig.path("specs"), rig.path("away")).expect("there");
+        rig.until("not readable", |report| {
+            report
+                .sources
+                .iter()
+                .any(|source| source.name == "specs" && !source.ok)
+        })
+        .await;
+        rig.rests("without specs either").await;
+        end(&rig);
+        rig.start_qsd().await;
+        std::fs::rename(rig.path("away"), rig.path("specs")).expect("there");
+        rig.ready("a").await;
+        rig.check_marks("a").await;
+        rig.rests("settled again").await;
+        rig.finish().await;
+    });
+}

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufStream};
 use tokio::net::{TcpListener, UnixStream};
 use tokio::time::{Instant, timeout};
+use volume_daemon::clock;
 use volume_daemon::nbd::NbdAddress;
 use volume_daemon::nbd::spawn::SpawnedQsd;
 use volume_daemon::reconcile::report::{Report, VolumeStatus};
@@ -32,6 +33,9 @@ pub const SELF: &str = "appliance";
 const TEST_MAX: Duration = Duration::from_secs(30);
 /// Longest that anything is waited for; only a failing test waits so long.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long a daemon is watched resting.
+const REST: Duration = Duration::from_secs(2);
 
 /// Settings with which a test need not wait for minutes.
 const SETTINGS: &str = r#"
@@ -202,6 +206,16 @@ impl Rig {
         let status = daemon.signal(Signal::SIGTERM).await;
         assert!(status.success(), "{status}");
         begun.elapsed()
+    }
+
+    /// Asserts that the daemon hardly works for a while.
+    pub async fn rests(&self, state: &str) {
+        let ticks = || self.daemon.as_ref().expect("a daemon").ticks();
+        let before = ticks();
+        clock::sleep(REST).await;
+        let used = ticks() - before;
+        // A second has 100 ticks; a loop that spins uses most of them.
+        assert!(used < 50, "{state}: {used} ticks in {REST:?}");
     }
 
     /// Starts an NBD server that serves nothing yet.
