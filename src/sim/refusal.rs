@@ -1,8 +1,10 @@
 //! Why the management server refuses: its exceptions, as data.
 
+use serde::{Deserialize, Serialize};
+
 /// The Java exception behind a refusal. It decides the error code, and differently in a
 /// request and in a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RefusalClass {
     /// `InvalidParameterValueException`: also every business precondition.
     InvalidParameter,
@@ -13,7 +15,7 @@ pub enum RefusalClass {
 }
 
 /// Something CloudStack does not do, in its words.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{text}")]
 pub struct Refusal {
     /// Which exception.

@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::time::SimTime;
 use super::world::{
-    Account, DOMAIN, GIB, Job, JobState, Offering, OfferingNo, Outcome, Tag, Tagged, VmNo,
-    VolumeNo, VolumeState, World, Zone,
+    Account, DOMAIN, GIB, Job, JobState, Offering, OfferingNo, Outcome, Tag, Tagged, Vm, VmNo,
+    Volume, VolumeNo, VolumeState, World, Zone,
 };
 
 /// The hypervisor of every host.
@@ -83,7 +83,12 @@ struct AttachmentView {
 impl VolumeView {
     /// The volume as it is now.
     pub fn of(world: &World, no: VolumeNo) -> Self {
-        let row = world.volume(no);
+        let job = world.job_on(no).map(|job| job.uuid);
+        Self::of_row(world, no, world.volume(no), job)
+    }
+
+    /// A volume as its row was at some time, while `job` was pending on it.
+    fn of_row(world: &World, no: VolumeNo, row: &Volume, job: Option<Uuid>) -> Self {
         let on_storage = match row.state {
             VolumeState::Allocated | VolumeState::Creating => false,
             VolumeState::Ready
@@ -95,7 +100,6 @@ impl VolumeView {
         };
         let offering = row.offering.map(|no| world.offering(no));
         let zone = world.zone(row.zone);
-        let job = world.job_on(no);
         Self {
             id: row.uuid,
             name: row.name.clone(),
@@ -110,7 +114,7 @@ impl VolumeView {
             domainid: world.domain(),
             domain: DOMAIN,
             domainpath: DOMAIN,
-            attachment: attachment(world, no),
+            attachment: attachment(world, row),
             diskofferingid: offering.map(|offering| offering.uuid),
             diskofferingname: offering.map(|offering| offering.name.clone()),
             diskofferingdisplaytext: offering.map(|offering| offering.name.clone()),
@@ -125,16 +129,15 @@ impl VolumeView {
             supportsstoragesnapshot: false,
             deleteprotection: false,
             hasannotations: false,
-            tags: tags(world, Tagged::Volume(no)),
-            jobid: job.map(|job| job.uuid),
+            tags: tags(world, Tagged::Volume(no), &row.tags),
+            jobid: job,
             jobstatus: job.map(|_| 0),
         }
     }
 }
 
 /// In state Destroy the VM is hidden even if linked (`VolumeJoinDaoImpl.java`).
-fn attachment(world: &World, no: VolumeNo) -> Option<AttachmentView> {
-    let row = world.volume(no);
+fn attachment(world: &World, row: &Volume) -> Option<AttachmentView> {
     let link = row
         .attachment
         .filter(|_| row.state != VolumeState::Destroy)?;
@@ -184,12 +187,8 @@ impl TagView {
     }
 }
 
-fn tags(world: &World, on: Tagged) -> Vec<TagView> {
-    world
-        .tags(on)
-        .iter()
-        .map(|tag| TagView::of(world, on, tag))
-        .collect()
+fn tags(world: &World, on: Tagged, tags: &[Tag]) -> Vec<TagView> {
+    tags.iter().map(|tag| TagView::of(world, on, tag)).collect()
 }
 
 /// A VM (`UserVmResponse.java`), as with `details=min`.
@@ -225,7 +224,11 @@ pub struct VmView {
 impl VmView {
     /// The VM as it is now.
     pub fn of(world: &World, no: VmNo) -> Self {
-        let row = world.vm(no);
+        Self::of_row(world, no, world.vm(no))
+    }
+
+    /// A VM as its row was at some time.
+    fn of_row(world: &World, no: VmNo, row: &Vm) -> Self {
         let zone = world.zone(row.zone);
         Self {
             id: row.uuid,
@@ -251,7 +254,7 @@ impl VmView {
             nic: [],
             securitygroup: [],
             affinitygroup: [],
-            tags: tags(world, Tagged::Vm(no)),
+            tags: tags(world, Tagged::Vm(no), &row.tags),
         }
     }
 }
@@ -360,9 +363,9 @@ pub struct JobView<'a> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum JobResultView<'a> {
-    Volume(&'a VolumeView),
+    Volume(Box<VolumeView>),
     #[serde(rename = "virtualmachine")]
-    Vm(&'a VmView),
+    Vm(Box<VmView>),
     Success(bool),
     #[serde(untagged)]
     Failed {
@@ -381,7 +384,7 @@ impl<'a> JobView<'a> {
             match &job.state {
                 JobState::Pending => (0, 0, None, None),
                 JobState::Ended { at, outcome } => {
-                    let (status, code, result) = result_of(outcome);
+                    let (status, code, result) = result_of(world, job.uuid, outcome);
                     (status, code, result, Some(*at))
                 }
             };
@@ -408,10 +411,21 @@ impl<'a> JobView<'a> {
     }
 }
 
-fn result_of(outcome: &Outcome) -> (u8, u16, Option<JobResultView<'_>>) {
+fn result_of<'a>(
+    world: &World,
+    job: Uuid,
+    outcome: &'a Outcome,
+) -> (u8, u16, Option<JobResultView<'a>>) {
     match outcome {
-        Outcome::Volume(volume) => (1, 0, Some(JobResultView::Volume(volume))),
-        Outcome::Vm(vm) => (1, 0, Some(JobResultView::Vm(vm))),
+        // Shown as it was while this job was still pending (`ApiAsyncJobDispatcher.java`).
+        Outcome::Volume(no, row) => {
+            let view = VolumeView::of_row(world, *no, row, Some(job));
+            (1, 0, Some(JobResultView::Volume(Box::new(view))))
+        }
+        Outcome::Vm(no, row) => {
+            let view = VmView::of_row(world, *no, row);
+            (1, 0, Some(JobResultView::Vm(Box::new(view))))
+        }
         Outcome::Success => (1, 0, Some(JobResultView::Success(true))),
         Outcome::Failed { code, text } => (
             2,

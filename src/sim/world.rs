@@ -100,7 +100,7 @@ impl Latencies {
 }
 
 /// What a world is made from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// Decides all ids.
     pub seed: u64,

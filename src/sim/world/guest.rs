@@ -4,13 +4,15 @@
 //! lowest free name (`virtio_blk.c`, `ida_alloc`), and names all disks again in slot order at
 //! boot, so that a link in `/dev/disk/by-id` may lead elsewhere after a reboot.
 
+use serde::{Deserialize, Serialize};
+
 use crate::sim::refusal::Refusal;
 
 use super::World;
 use super::rows::{VmNo, VmState, VolumeNo, VolumeState};
 
 /// A running guest.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Guest {
     disks: Vec<Disk>,
 }
@@ -23,7 +25,7 @@ impl Guest {
 }
 
 /// A plugged disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disk {
     /// Whose data.
     pub volume: VolumeNo,

@@ -4,21 +4,21 @@
 //! (here: at the next [`World::advance`]), then stands in its VM's queue of width 1, and what
 //! the worker finds when its turn comes is checked far less.
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::sim::refusal::Refusal;
 use crate::sim::time::SimTime;
-use crate::sim::view::{VmView, VolumeView};
 
 use super::World;
-use super::rows::{AccountNo, JobNo, VmNo, VmState, VolumeNo, VolumeState};
+use super::rows::{AccountNo, JobNo, Vm, VmNo, VmState, Volume, VolumeNo, VolumeState};
 use super::work::Work;
 
 /// `job.expire.minutes`: how long finished jobs can be asked for (`AsyncJobManagerImpl.java`).
 const EXPIRE_MS: u64 = 1440 * 60 * 1000;
 
 /// What goes wrong with one job, decided when it is submitted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Trouble {
     /// The agent never answers: transitional states and the queue stay as they are.
     NeverEnds,
@@ -29,7 +29,7 @@ pub enum Trouble {
 }
 
 /// How a job stands.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum JobState {
     /// Not finished.
     Pending,
@@ -43,12 +43,12 @@ pub enum JobState {
 }
 
 /// How a job ended.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Outcome {
     /// Done; the volume as it was just before the end.
-    Volume(Box<VolumeView>),
-    /// Done; the VM.
-    Vm(Box<VmView>),
+    Volume(VolumeNo, Box<Volume>),
+    /// Done; the VM as it was then.
+    Vm(VmNo, Box<Vm>),
     /// Done, with nothing to show.
     Success,
     /// Refused or failed.
@@ -63,7 +63,7 @@ pub enum Outcome {
 }
 
 /// One asynchronous job.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Job {
     /// Its id in the API.
     pub uuid: Uuid,
@@ -80,7 +80,7 @@ pub struct Job {
 }
 
 /// How far a pending job has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Stage {
     /// Accepted: parameters are checked next.
     Submitted,
@@ -111,7 +111,7 @@ pub(super) enum Flow {
 }
 
 /// What will happen by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Event {
     /// A job reaches a stage.
     Reach(JobNo, Stage),
@@ -361,10 +361,10 @@ impl World {
     }
 
     pub(super) fn volume_outcome(&self, volume: VolumeNo) -> Outcome {
-        Outcome::Volume(Box::new(VolumeView::of(self, volume)))
+        Outcome::Volume(volume, Box::new(self.volume(volume).clone()))
     }
 
     pub(super) fn vm_outcome(&self, vm: VmNo) -> Outcome {
-        Outcome::Vm(Box::new(VmView::of(self, vm)))
+        Outcome::Vm(vm, Box::new(self.vm(vm).clone()))
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::sim::time::SimTime;
@@ -16,7 +16,7 @@ pub const GIB: u64 = 1 << 30;
 macro_rules! row_numbers {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub struct $name(pub(in crate::sim) u64);
 
         impl fmt::Display for $name {
@@ -43,7 +43,7 @@ row_numbers! {
 }
 
 /// A zone.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Zone {
     /// Its id in the API.
     pub uuid: Uuid,
@@ -52,7 +52,7 @@ pub struct Zone {
 }
 
 /// A disk offering.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Offering {
     /// Its id in the API.
     pub uuid: Uuid,
@@ -65,7 +65,7 @@ pub struct Offering {
 }
 
 /// An account with one user and one pair of keys. Every account is a root administrator.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Account {
     /// Its id in the API.
     pub uuid: Uuid,
@@ -82,7 +82,7 @@ pub struct Account {
 }
 
 /// `VirtualMachine.State`, as far as it is simulated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum VmState {
     /// Being started.
     Starting,
@@ -110,7 +110,7 @@ impl VmState {
 }
 
 /// A VM.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Vm {
     /// Its id in the API, and the guest's SMBIOS uuid.
     pub uuid: Uuid,
@@ -137,7 +137,7 @@ pub struct Vm {
 }
 
 /// `Volume.State` (`Volume.java`), as far as it is simulated. There is no Detaching.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum VolumeState {
     /// A row only; nothing on storage yet.
     Allocated,
@@ -175,7 +175,7 @@ impl VolumeState {
 
 /// `Volume.Type`. Device id 0 makes a volume ROOT, detaching makes it DATADISK again
 /// (`VolumeDaoImpl.java`, `attachVolume` and `detachVolume`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum VolumeKind {
     /// The disk a VM boots from.
     Root,
@@ -194,7 +194,7 @@ impl VolumeKind {
 }
 
 /// That a volume is on a VM, as the database has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
     /// Which VM.
     pub vm: VmNo,
@@ -205,7 +205,7 @@ pub struct Attachment {
 }
 
 /// A volume.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Volume {
     /// Its id in the API; its first 20 hex digits are the disk's serial.
     pub uuid: Uuid,
@@ -244,7 +244,7 @@ impl Volume {
 }
 
 /// A resource tag.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tag {
     /// Unique for its resource, ignoring case (the table's collation).
     pub key: String,
@@ -253,7 +253,7 @@ pub struct Tag {
 }
 
 /// What a tag can be put on here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Tagged {
     /// `Volume`.
     Volume(VolumeNo),

@@ -1,11 +1,13 @@
 //! What jobs do, with their parameters as the caller gave them.
 
+use serde::{Deserialize, Serialize};
+
 use crate::sim::refusal::{Refusal, RefusalClass};
 
 use super::rows::{OfferingNo, Tag, Tagged, VmNo, VolumeNo};
 
 /// What a job does.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Work {
     /// `createVolume`: the row exists already.
     Create {
