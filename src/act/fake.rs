@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use sqlx::{Connection, SqliteConnection};
+
 use super::Hands;
 use crate::clock::{Clock, ManualClock};
 use crate::cloudstack::{
@@ -30,6 +32,8 @@ type Answer = Result<Response, TransportError>;
 #[derive(Clone)]
 pub struct FakeCloud {
     answer: Answer,
+    /// A store that another daemon takes over during the call.
+    taken_over: Option<String>,
     sent: Arc<Mutex<Vec<&'static str>>>,
 }
 
@@ -37,6 +41,7 @@ impl FakeCloud {
     pub fn new(answer: Answer) -> Self {
         Self {
             answer,
+            taken_over: None,
             sent: Arc::default(),
         }
     }
@@ -47,6 +52,14 @@ impl FakeCloud {
             date: None,
             body: body.to_string().into_bytes(),
         }))
+    }
+
+    /// During the call, another daemon takes over the store at `url`.
+    pub fn taking_over(self, url: &str) -> Self {
+        Self {
+            taken_over: Some(url.to_owned()),
+            ..self
+        }
     }
 
     pub fn sent(&self) -> Vec<&'static str> {
@@ -60,6 +73,13 @@ impl Transport for FakeCloud {
             .lock()
             .expect("not poisoned")
             .push(request.command);
+        if let Some(url) = &self.taken_over {
+            let mut other = SqliteConnection::connect(url).await.expect("a database");
+            sqlx::query("UPDATE vd_lease SET epoch = epoch + 1")
+                .execute(&mut other)
+                .await
+                .expect("a store");
+        }
         self.answer.clone()
     }
 }
@@ -105,8 +125,18 @@ impl ExportServer for FakeNbd {
     }
 }
 
-/// Hands with an empty store, on a machine below `root`.
+/// Hands with an empty store in memory, on a machine below `root`.
 pub async fn hands(cloud: FakeCloud, nbd: FakeNbd, root: &Path) -> Hands<FakeCloud, FakeNbd> {
+    hands_on("sqlite::memory:", cloud, nbd, root).await
+}
+
+/// Hands with the store at `url`, on a machine below `root`.
+pub async fn hands_on(
+    url: &str,
+    cloud: FakeCloud,
+    nbd: FakeNbd,
+    root: &Path,
+) -> Hands<FakeCloud, FakeNbd> {
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(NOW));
     let credentials = Credentials {
         api_key: Secret::new("a-key"),
@@ -117,9 +147,7 @@ pub async fn hands(cloud: FakeCloud, nbd: FakeNbd, root: &Path) -> Hands<FakeClo
         project: None,
     };
     let client = Client::new(cloud, credentials, scope, Arc::clone(&clock));
-    let store = Store::open("sqlite::memory:", Arc::clone(&clock))
-        .await
-        .expect("a store in memory");
+    let store = Store::open(url, Arc::clone(&clock)).await.expect("a store");
     Hands::new(client, Host::new(root, None), nbd, store, clock)
 }
 

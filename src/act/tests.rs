@@ -1,7 +1,7 @@
 use serde_json::json;
 use uuid::Uuid;
 
-use super::fake::{FakeCloud, FakeNbd, NOW, accept, hands};
+use super::fake::{FakeCloud, FakeNbd, NOW, accept, hands, hands_on};
 use super::*;
 use crate::cloudstack::TransportError;
 use crate::model::{Cause, IntentId, JobId, VmId};
@@ -116,6 +116,21 @@ async fn a_call_that_certainly_did_nothing_ends_at_once() {
         assert_eq!(sent, ["attachVolume"]);
         assert!(matches!(row, Some(Some(Outcome::Failed { .. }))), "{row:?}");
     }
+}
+
+#[tokio::test]
+async fn an_end_that_cannot_be_written_leaves_it_open() {
+    let root = tempfile::tempdir().expect("a directory");
+    let url = format!("sqlite://{}", root.path().join("store.db").display());
+    let refused = FakeCloud::new(Err(TransportError::NotSent {
+        why: "refused".to_owned(),
+    }));
+    let nbd = FakeNbd::new(Withdrawn::Gone);
+    let hands = hands_on(&url, refused.taking_over(&url), nbd, root.path()).await;
+    accept(&hands.store, NAME).await;
+    let acted = hands.act_on_cloud(attach()).await;
+    // Its row says open, so a restart follows it up; so must we.
+    assert!(matches!(acted, Acted::Open(..)), "{acted:?}");
 }
 
 #[tokio::test]
