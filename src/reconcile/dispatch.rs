@@ -253,7 +253,8 @@ impl Core {
                 self.ready.remove(&name);
                 continue;
             };
-            if self.lane_is_free(&name, action) {
+            let may_begin = !is_journalled(action) || self.may_write(now);
+            if may_begin && self.lane_is_free(&name, action) {
                 self.ready.remove(&name);
                 self.hand_out(&name, effects, now);
             }
@@ -427,6 +428,20 @@ fn is_urgent(action: &Action) -> bool {
             ..
         }
     )
+}
+
+/// Whether a step writes to the store before it does anything. It waits while the store rests;
+/// exports come and go all the same.
+fn is_journalled(action: &Action) -> bool {
+    match action {
+        Action::Bind { .. } => true,
+        Action::Export { .. } | Action::Withdraw { .. } => false,
+        Action::Create { .. }
+        | Action::Tag { .. }
+        | Action::Grow { .. }
+        | Action::Attach { .. }
+        | Action::Detach { .. } => true,
+    }
 }
 
 #[cfg(test)]

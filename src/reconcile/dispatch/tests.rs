@@ -315,14 +315,17 @@ fn a_call_that_could_not_be_journalled_ends_in_the_journal_before_another_begins
 fn without_a_journal_exports_change_all_the_same() {
     let mut unexported = want(4);
     unexported.document.spec.export = None;
+    let mut memory = bound(&[1, 2, 3, 4]);
+    // Its names are known, its volume is still to be made.
+    memory.bindings.remove(&name("disk-2"));
     let (mut core, effects) = Seen {
         cloud: vec![volume(1)],
         ..Seen::nothing(vec![want(1)])
     }
-    .start(bound(&[1, 3, 4]));
+    .start(memory);
     core.handle(acted(&effects, "disk-1", unwritten), now(10));
 
-    let all = [want(1), want(3), unexported];
+    let all = [want(1), want(2), want(3), unexported];
     core.handle(Event::Desired(desired(all)), now(20));
     core.handle(Event::Host(host(&[3, 4], now(20).boot)), now(20));
     core.handle(Event::Nbd(nbd(&[4], now(20).boot)), now(20));
@@ -335,6 +338,12 @@ fn without_a_journal_exports_change_all_the_same() {
     let effects = core.poll(now(20));
     assert_eq!(steps(&effects), ["disk-3 Export", "disk-4 Withdraw"]);
     assert!(!asked(&effects).contains(&"settle"));
+    let again = when(retry_at(&core));
+    assert_eq!(
+        steps(&core.poll(again)),
+        ["disk-2 Create"],
+        "then it goes on"
+    );
 }
 
 fn settle(effects: Vec<Effect>) -> (Box<Intent>, Outcome, Effects) {
