@@ -139,3 +139,43 @@ fn every_spec_in_the_readme_is_valid() {
         }
     }
 }
+
+/// All Rust sources of the project, one after another.
+fn sources() -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders = vec![root.join("src"), root.join("tests")];
+    let mut text = String::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder of sources") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                text += &std::fs::read_to_string(path).expect("readable");
+            }
+        }
+    }
+    text
+}
+
+#[test]
+fn every_named_test_exists() {
+    let (sources, mut seen) = (sources(), 0);
+    for document in documents() {
+        for span in spans(&document.text) {
+            let is_path = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+            let Some((_, test)) = span.rsplit_once("tests::") else {
+                continue;
+            };
+            if span.chars().all(is_path) && !test.is_empty() {
+                let path = document.path.display();
+                assert!(
+                    sources.contains(&format!("fn {test}(")),
+                    "{path}: no {span}"
+                );
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 50, "only {seen} names of tests were found");
+}
