@@ -25,6 +25,8 @@ pub mod output;
 pub mod plan;
 pub mod run;
 pub mod schema;
+pub mod settings;
+pub mod shell;
 pub mod sim;
 pub mod validate;
 pub mod wait;
@@ -105,14 +107,18 @@ enum Brief {
     Wait(wait::Args),
     Validate(validate::Args),
     Schema(schema::Args),
+    Config(settings::Args),
+    Completions(shell::CompletionsArgs),
+    Man(shell::ManArgs),
 }
 
 /// The subcommands as the help groups them.
-const GROUPS: [(&str, &[&str]); 4] = [
+const GROUPS: [(&str, &[&str]); 5] = [
     ("Look", &["plan", "drift", "get", "describe", "wait"]),
     ("Write specs", &["validate", "schema"]),
-    ("Run", &["run"]),
+    ("Run", &["run", "config"]),
     ("Try it out", &["sim", "demo"]),
+    ("Install", &["completions", "man"]),
 ];
 
 /// The widest help text, in columns.
@@ -148,7 +154,7 @@ fn help_template(command: &clap::Command) -> String {
                 .and_then(clap::Command::get_about)
                 .map(ToString::to_string)
                 .unwrap_or_default();
-            let _ = writeln!(text, "  {name}{member:<10}{name:#}{about}");
+            let _ = writeln!(text, "  {name}{member:<13}{name:#}{about}");
         }
     }
     text + &format!("\n{head}Global options:{head:#}\n{{options}}{{after-help}}")
@@ -226,6 +232,9 @@ async fn answer(brief: Brief, global: &Global, io: &mut Io<'_>) -> anyhow::Resul
         Brief::Drift(args) => drift::run(&args, &global.load()?, io).await?,
         Brief::Get(args) => get::run(&args, &global.load()?, clock, io).await?,
         Brief::Describe(args) => describe::run(&args, &global.load()?, clock, io).await?,
+        Brief::Config(args) => settings::run(&args, &global.load()?, io)?,
+        Brief::Completions(args) => shell::completions(&args, parser(), io)?,
+        Brief::Man(args) => shell::man(&args, parser(), io)?,
         Brief::Wait(args) => wait::run(&args, &global.load()?, clock, io).await?,
         // The stream drops colours that nobody would see.
         Brief::Validate(args) => return validate::run(&args, io.out, true),

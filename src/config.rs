@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub use sections::{Api, CloudStack, Host, Log, Nbd, PaceConfig, PolicyConfig, Specs, Store};
 pub use values::{Address, Masked, Span};
@@ -20,7 +20,7 @@ pub const DEFAULT_FILE: &str = "/etc/volume-daemon/config.toml";
 const ENV_PREFIX: &str = "VOLUME_DAEMON_";
 
 /// All settings.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// How to reach CloudStack.
@@ -188,6 +188,11 @@ impl Config {
         Ok(config)
     }
 
+    /// All settings as a configuration file would have them, defaults too; secrets are masked.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("settings are tables of text, numbers and flags")
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         if let Address::Tcp(address) = self.api.listen
             && !address.ip().is_loopback()
@@ -279,8 +284,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_shown_can_be_read_again() {
+        let file = "[api]\nlisten = \"unix:/run/x\"\n[pace]\nresync = \"1m30s\"\n";
+        let shown = parse(file, &[]).expect("valid").to_toml();
+        assert!(shown.contains("resync = \"1m 30s\""), "{shown}");
+        assert_eq!(parse(&shown, &[]).expect("valid").to_toml(), shown);
+    }
+
+    #[test]
     fn secrets_are_never_shown() {
         let config = parse("[cloudstack]\nsecret_key = \"hunter2\"\n", &[]).expect("valid");
         assert!(!format!("{config:?}").contains("hunter2"));
+        assert!(config.to_toml().contains("secret_key = \"***\""));
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
 use super::values::{Address, Masked, Span, from_text};
@@ -14,7 +14,7 @@ use crate::reconcile::Pace;
 use crate::telemetry::LogFormat;
 
 /// How to reach CloudStack.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CloudStack {
     /// The API endpoint, for instance `https://cloud.example.org/client/api`.
@@ -59,7 +59,7 @@ impl Default for CloudStack {
 }
 
 /// This machine.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Host {
     /// Prefix of `/dev`, `/sys`, `/proc`; another one than `/` is for simulations.
@@ -78,7 +78,7 @@ impl Default for Host {
 }
 
 /// The NBD server.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Nbd {
     /// Its QMP socket.
@@ -100,7 +100,7 @@ impl Default for Nbd {
 }
 
 /// Where the daemon remembers.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Store {
     /// `sqlite:///path`.
@@ -116,7 +116,7 @@ impl Default for Store {
 }
 
 /// Where specs come from.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Specs {
     /// The watched directory.
@@ -132,7 +132,7 @@ impl Default for Specs {
 }
 
 /// Where the daemon answers.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Api {
     /// `unix:/path` or a loopback `address:port`.
@@ -148,7 +148,7 @@ impl Default for Api {
 }
 
 /// Limits on what is done; see [`Policy`].
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PolicyConfig {
     pub(super) heal_delay: Span,
@@ -209,7 +209,7 @@ impl From<&PolicyConfig> for Policy {
 }
 
 /// How often things are looked at; see [`Pace`].
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PaceConfig {
     pub(super) resync: Span,
@@ -256,7 +256,7 @@ impl From<&PaceConfig> for Pace {
 }
 
 /// Logs.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
     /// A `tracing` filter, such as `info` or `volume_daemon=debug`.
