@@ -96,6 +96,14 @@ const LIST_PARAMS: &[Param] = &[
 /// `BaseAsyncCmd.java`.
 const ASYNC_PARAMS: &[Param] = &[optional("customjobid", Kind::Text)];
 
+/// What of networks is asked for by clients that list VMs.
+const NETWORK_PARAMS: &[Param] = &[
+    optional("listall", Kind::Bool),
+    optional("isrecursive", Kind::Bool),
+    optional("projectid", Kind::Project),
+    optional("virtualmachineid", Kind::Vm),
+];
+
 /// Every command there is, by name.
 pub(super) static COMMANDS: &[Command] = &[
     Command {
@@ -222,6 +230,27 @@ pub(super) static COMMANDS: &[Command] = &[
             optional("volumeid", Kind::NotSimulated),
         ],
         run: lists::offerings,
+    },
+    Command {
+        name: "listIpForwardingRules",
+        description: "List the IP forwarding rules",
+        shape: Shape::List,
+        params: NETWORK_PARAMS,
+        run: lists::of_networks,
+    },
+    Command {
+        name: "listPortForwardingRules",
+        description: "Lists all port forwarding rules for an IP address.",
+        shape: Shape::List,
+        params: NETWORK_PARAMS,
+        run: lists::of_networks,
+    },
+    Command {
+        name: "listPublicIpAddresses",
+        description: "Lists all public ip addresses",
+        shape: Shape::List,
+        params: NETWORK_PARAMS,
+        run: lists::of_networks,
     },
     Command {
         name: "listTags",

@@ -155,6 +155,12 @@ pub(super) fn zones(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::list("zone", found.len(), &found[range]))
 }
 
+/// There are no networks here, so nothing of them is listed. Clients ask when they list VMs.
+pub(super) fn of_networks(call: &mut Call<'_>) -> Result<Answer, ApiError> {
+    page(&call.args, call.world, 0)?;
+    Ok(Answer::list::<()>("network", 0, &[]))
+}
+
 pub(super) fn offerings(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     let args = &call.args;
     let keyword = args.text("keyword").map(str::to_lowercase);
