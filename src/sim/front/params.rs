@@ -132,7 +132,10 @@ fn decode_text(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let Some((first, tail)) = rest.split_first() {
         let escaped = tail.get(..2).and_then(|digits| {
-            let digits = std::str::from_utf8(digits).ok()?;
+            // from_str_radix would take a sign, too.
+            let digits = std::str::from_utf8(digits)
+                .ok()
+                .filter(|digits| !digits.contains('+'))?;
             u8::from_str_radix(digits, 16).ok()
         });
         rest = tail;
@@ -159,6 +162,7 @@ mod tests {
             ("%C3%A9", "é"),
             ("100%", "100%"),
             ("%zz%4", "%zz%4"),
+            ("%+1%-1", "% 1%-1"),
             ("", ""),
         ] {
             assert_eq!(decode_text(text), expected);

@@ -1,6 +1,7 @@
 //! The API from outside, under a clock that the test moves.
 
 mod faults;
+mod fuzz;
 mod jobs;
 mod lists;
 mod property;
