@@ -1,6 +1,8 @@
 //! What people and machines do without asking the API: power buttons, other people's clients,
 //! and changes to a guest of which the database never learns.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -40,6 +42,17 @@ pub enum Operation {
         /// Also its row and ROOT volume.
         #[serde(default)]
         expunge: bool,
+    },
+    /// Somebody gives a VM another guest OS or other details; its buses change when it starts.
+    DescribeVm {
+        /// Which VM.
+        vm: String,
+        /// The guest OS by its display name.
+        #[serde(default)]
+        os: Option<String>,
+        /// Details to set, as `rootDiskController`.
+        #[serde(default)]
+        details: BTreeMap<String, String>,
     },
     /// Somebody else creates a volume.
     CreateVolume {
@@ -131,6 +144,10 @@ impl World {
             Operation::DestroyVm { vm, expunge } => {
                 let (vm, expunge) = (self.vm_called(vm)?, *expunge);
                 made.job = Some(self.vm_job(vm, Work::DestroyVm { vm, expunge }));
+            }
+            Operation::DescribeVm { vm, os, details } => {
+                let vm = self.vm_called(vm)?;
+                self.describe_vm(vm, os.as_deref(), details);
             }
             Operation::CreateVolume { name, size_gib } => {
                 let volume = self.foreign_volume(name, *size_gib)?;
@@ -235,7 +252,7 @@ impl World {
                                 volume: self.volume(disk.volume).uuid,
                                 serial: self.volume(disk.volume).serial(),
                                 name: disk.name(),
-                                bus: "virtio",
+                                bus: disk.bus.as_str(),
                                 slot: disk.slot,
                                 diskseq: disk.diskseq,
                                 size: disk.size,

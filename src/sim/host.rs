@@ -6,7 +6,8 @@
 //! dev/vdb                                        hard link to backing/<volume id>.img
 //! backing/<volume id>.img                        sparse, exactly the disk's size; stays
 //! sys/block/vdb/{serial,size,diskseq,dev,holders/}
-//! sys/class/dmi/id/product_uuid
+//! sys/block/sdb/device/vpd_pg80                  instead of serial, on other buses than virtio
+//! sys/class/dmi/id/{product_uuid,product_serial,sys_vendor,product_name}
 //! proc/self/mountinfo  proc/swaps
 //! ```
 //!
@@ -24,19 +25,25 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use super::world::{VmNo, World};
-
-/// What udev puts before the serial of a virtio disk (`60-persistent-storage.rules`).
-const LINK_PREFIX: &str = "virtio-";
+use super::world::{Bus, VmNo, World};
 
 /// Major number of virtio-blk here; a real kernel assigns one at load time.
-const MAJOR: u32 = 254;
+const VIRTIO_MAJOR: u32 = 254;
+
+/// Major number of the first 16 SCSI disks (`Documentation/admin-guide/devices.txt`). Here all
+/// have it.
+const SCSI_MAJOR: u32 = 8;
+
+/// The unit serial number page (SPC-4, 7.8.15).
+const SERIAL_PAGE: u8 = 0x80;
 
 /// A disk in the guest, as it should be seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostDisk {
     /// The kernel name, as `vdb`.
     pub name: String,
+    /// On which bus.
+    pub bus: Bus,
     /// The serial, 20 hex digits.
     pub serial: String,
     /// Whose data.
@@ -45,8 +52,14 @@ pub struct HostDisk {
     pub size: u64,
     /// The kernel's sequence number of this plugging.
     pub diskseq: u64,
-    /// The kernel's number of the disk.
+    /// The driver's number of the disk.
     pub index: u32,
+}
+
+impl HostDisk {
+    fn link(&self) -> String {
+        self.bus.link(&self.serial)
+    }
 }
 
 /// The disks of a VM's guest; none while it does not run.
@@ -59,6 +72,7 @@ pub fn disks_of(world: &World, vm: VmNo) -> Vec<HostDisk> {
         .iter()
         .map(|disk| HostDisk {
             name: disk.name(),
+            bus: disk.bus,
             serial: world.volume(disk.volume).serial(),
             volume: world.volume(disk.volume).uuid,
             size: disk.size,
@@ -66,7 +80,7 @@ pub fn disks_of(world: &World, vm: VmNo) -> Vec<HostDisk> {
             index: disk.index,
         })
         .collect();
-    disks.sort_by_key(|disk| disk.index);
+    disks.sort_by_key(|disk| (disk.bus.name_prefix(), disk.index));
     disks
 }
 
@@ -118,7 +132,12 @@ pub fn plan(seen: &Seen, wanted: &[HostDisk]) -> Vec<Step> {
             .get(&disk.name)
             .filter(|old| old.serial == disk.serial && old.diskseq == disk.diskseq)
     };
-    let link_of = |disk: &HostDisk| format!("{LINK_PREFIX}{}", disk.serial);
+    // Of two disks with one serial udev lets the later one have the link.
+    let has_link = |disk: &HostDisk| {
+        wanted
+            .iter()
+            .all(|other| other.link() != disk.link() || other.diskseq <= disk.diskseq)
+    };
     let kept = |name: &str| {
         wanted
             .iter()
@@ -129,7 +148,7 @@ pub fn plan(seen: &Seen, wanted: &[HostDisk]) -> Vec<Step> {
         let stays = kept(name)
             && wanted
                 .iter()
-                .any(|disk| disk.name == *name && link_of(disk) == *link);
+                .any(|disk| disk.name == *name && disk.link() == *link && has_link(disk));
         if !stays {
             steps.push(Step::Unlink(link.clone()));
         }
@@ -144,8 +163,8 @@ pub fn plan(seen: &Seen, wanted: &[HostDisk]) -> Vec<Step> {
             Some(_) => {}
         }
     }
-    for disk in wanted {
-        let link = link_of(disk);
+    for disk in wanted.iter().filter(|disk| has_link(disk)) {
+        let link = disk.link();
         if same(disk).is_none() || seen.links.get(&link) != Some(&disk.name) {
             let name = disk.name.clone();
             steps.push(Step::Link { link, name });
@@ -188,10 +207,15 @@ impl HostDir {
             let path = tree.root.join(dir);
             at(&path, fs::create_dir_all(&path))?;
         }
-        tree.write(
-            "sys/class/dmi/id/product_uuid",
-            &format!("{product_uuid}\n"),
-        )?;
+        // `LibvirtVMDef.java`, `GuestDef`: both hold the id of the VM.
+        for (file, text) in [
+            ("product_uuid", product_uuid.to_string()),
+            ("product_serial", product_uuid.to_string()),
+            ("sys_vendor", "Apache Software Foundation".to_owned()),
+            ("product_name", "CloudStack KVM Hypervisor".to_owned()),
+        ] {
+            tree.write(&format!("sys/class/dmi/id/{file}"), &format!("{text}\n"))?;
+        }
         tree.write("proc/self/mountinfo", "1 1 0:2 / / rw - rootfs rootfs rw\n")?;
         tree.write("proc/swaps", "Filename\tType\tSize\tUsed\tPriority\n")?;
         Ok(tree)
@@ -219,7 +243,12 @@ impl HostDir {
             let text = |file: &str| fs::read_to_string(dir.join(file)).unwrap_or_default();
             let number = |file: &str| text(file).trim().parse::<u64>().unwrap_or(0);
             let disk = SeenDisk {
-                serial: text("serial"),
+                serial: match fs::read(dir.join("device/vpd_pg80")) {
+                    Ok(page) => {
+                        String::from_utf8_lossy(page.get(4..).unwrap_or_default()).into_owned()
+                    }
+                    Err(_) => text("serial"),
+                },
                 size: number("size").saturating_mul(512),
                 diskseq: number("diskseq"),
             };
@@ -284,14 +313,34 @@ impl HostDir {
         let dir = format!("sys/block/{}", disk.name);
         let holders = self.root.join(&dir).join("holders");
         at(&holders, fs::create_dir_all(&holders))?;
-        // The kernel writes no newline after this one (`virtio_blk.c`, `serial_show`).
-        self.write(&format!("{dir}/serial"), &disk.serial)?;
+        let major = match disk.bus {
+            Bus::Virtio => {
+                // The kernel writes no newline after this one (`virtio_blk.c`, `serial_show`).
+                self.write(&format!("{dir}/serial"), &disk.serial)?;
+                VIRTIO_MAJOR
+            }
+            Bus::Scsi | Bus::Sata | Bus::Ide => {
+                self.write_serial_page(&dir, &disk.serial)?;
+                SCSI_MAJOR
+            }
+        };
         self.write(&format!("{dir}/size"), &format!("{}\n", disk.size / 512))?;
         self.write(
             &format!("{dir}/dev"),
-            &format!("{MAJOR}:{}\n", disk.index.saturating_mul(16)),
+            &format!("{major}:{}\n", disk.index.saturating_mul(16)),
         )?;
         self.write(&format!("{dir}/diskseq"), &format!("{}\n", disk.diskseq))
+    }
+
+    /// The page as the disk answered it (`Documentation/ABI/testing/sysfs-block-device`): device
+    /// type, page code, two bytes of length, the serial.
+    fn write_serial_page(&self, dir: &str, serial: &str) -> Result<(), HostError> {
+        let length = u8::try_from(serial.len()).expect("a serial has 20 digits");
+        let page = [&[0, SERIAL_PAGE, 0, length], serial.as_bytes()].concat();
+        let device = self.root.join(dir).join("device");
+        at(&device, fs::create_dir_all(&device))?;
+        let path = device.join("vpd_pg80");
+        at(&path, fs::write(&path, page))
     }
 
     fn grow_backing(&self, disk: &HostDisk) -> Result<PathBuf, HostError> {

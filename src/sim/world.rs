@@ -5,6 +5,7 @@
 //! generator, so a world is the same again from the same seed and calls.
 
 mod attach;
+mod bus;
 mod check;
 mod guest;
 mod job;
@@ -22,6 +23,7 @@ use uuid::Uuid;
 
 use super::time::SimTime;
 
+pub use bus::{Bus, DATA_DISK_CONTROLLER, ROOT_DISK_CONTROLLER};
 pub use guest::{Disk, Guest};
 pub use job::{Job, JobState, Outcome, Trouble};
 pub use rows::{

@@ -6,6 +6,7 @@ mod jobs;
 mod lists;
 mod property;
 mod requests;
+mod vms;
 mod volumes;
 
 use serde_json::Value;

@@ -6,6 +6,7 @@ fn disk(name: &str, index: u32, volume: u128, diskseq: u64) -> HostDisk {
     let volume = Uuid::from_u128(volume << 64);
     HostDisk {
         name: name.to_owned(),
+        bus: Bus::Virtio,
         serial: volume.simple().to_string()[..20].to_owned(),
         volume,
         size: 1 << 20,
@@ -135,6 +136,47 @@ fn steps_go_in_the_order_of_a_real_machine() {
         "the data moved with its volume"
     );
     assert_eq!(rig.steps(&swapped), []);
+}
+
+#[test]
+fn a_disk_on_another_bus_is_seen_as_udev_and_sysfs_show_it() {
+    let rig = Rig::new();
+    for (bus, prefix) in [
+        (Bus::Scsi, "scsi-0QEMU_QEMU_HARDDISK_"),
+        (Bus::Sata, "ata-QEMU_HARDDISK_"),
+    ] {
+        let b = HostDisk {
+            bus,
+            ..disk("sdb", 1, 7, u64::from(bus == Bus::Sata) + 1)
+        };
+        rig.tree.show(std::slice::from_ref(&b)).expect("shown");
+        assert!(rig.is_there(&format!("dev/disk/by-id/{prefix}{}", b.serial)));
+        assert!(!rig.is_there("sys/block/sdb/serial"));
+        let page = fs::read(rig.dir.path().join("sys/block/sdb/device/vpd_pg80")).expect("a page");
+        assert_eq!(page[..4], [0, 0x80, 0, 20]);
+        assert_eq!(page[4..], *b.serial.as_bytes());
+        assert_eq!(rig.read("sys/block/sdb/dev"), "8:16\n");
+        assert_eq!(rig.steps(&[b]), []);
+    }
+}
+
+#[test]
+fn of_two_disks_with_one_serial_the_later_one_has_the_link() {
+    let rig = Rig::new();
+    let b = disk("vdb", 1, 7, 1);
+    let c = HostDisk {
+        name: "vdc".to_owned(),
+        index: 2,
+        volume: Uuid::from_u128((7 << 64) + 1),
+        diskseq: 2,
+        ..b.clone()
+    };
+    let target = || fs::read_link(rig.dir.path().join("dev/disk/by-id").join(b.link()));
+    rig.tree.show(&[b.clone(), c.clone()]).expect("shown");
+    assert_eq!(target().expect("a link"), Path::new("../../vdc"));
+    assert_eq!(rig.steps(&[b.clone(), c]), []);
+    rig.tree.show(std::slice::from_ref(&b)).expect("shown");
+    assert_eq!(target().expect("a link"), Path::new("../../vdb"));
 }
 
 #[test]

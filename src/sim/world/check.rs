@@ -102,7 +102,7 @@ impl World {
                 plugged += 1;
                 ensure(
                     slots.insert(disk.slot)
-                        && indexes.insert(disk.index)
+                        && indexes.insert(disk.name())
                         && sequences.insert(disk.diskseq),
                     || format!("the guest of vm {no} has two disks in one place"),
                 )?;

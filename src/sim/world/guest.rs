@@ -1,15 +1,18 @@
 //! What the hypervisor really runs, apart from what the database says.
 //!
-//! Only a running VM has a [`Guest`]. Disks are virtio-blk. Linux gives a hot-plugged disk the
-//! lowest free name (`virtio_blk.c`, `ida_alloc`), and names all disks again in slot order at
+//! Only a running VM has a [`Guest`]. Linux gives a hot-plugged disk the lowest free name of its
+//! driver (`virtio_blk.c` and `sd.c`, `ida_alloc`), and names all disks again in slot order at
 //! boot, so that a link in `/dev/disk/by-id` may lead elsewhere after a reboot.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::sim::refusal::Refusal;
 
 use super::World;
-use super::rows::{VmNo, VmState, VolumeNo, VolumeState};
+use super::bus::Bus;
+use super::rows::{VmNo, VmState, VolumeKind, VolumeNo, VolumeState};
 
 /// A running guest.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -29,9 +32,11 @@ impl Guest {
 pub struct Disk {
     /// Whose data.
     pub volume: VolumeNo,
+    /// On which bus.
+    pub bus: Bus,
     /// The PCI slot, counted from 0: decides the names at boot.
     pub slot: u32,
-    /// The kernel's number of the disk: 0 is `vda`.
+    /// The driver's number of the disk: 0 is `vda` or `sda`.
     pub index: u32,
     /// The kernel's sequence number of this plugging. Here it goes on over reboots, so that no
     /// two pluggings ever share one.
@@ -41,7 +46,8 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// The kernel name (`virtio_blk.c`, `virtblk_name_format`): vda … vdz, vdaa …
+    /// The kernel name (`virtio_blk.c`, `virtblk_name_format`; `sd.c`, `sd_format_disk_name`):
+    /// vda … vdz, vdaa …
     pub fn name(&self) -> String {
         let mut letters = Vec::new();
         let mut rest = self.index;
@@ -53,7 +59,7 @@ impl Disk {
                 None => break,
             }
         }
-        std::iter::once("vd".to_owned())
+        std::iter::once(self.bus.name_prefix().to_owned())
             .chain(letters.iter().rev().map(char::to_string))
             .collect()
     }
@@ -71,6 +77,10 @@ impl World {
     /// If the VM does not run, or the image is open somewhere: in the same domain libvirt
     /// refuses a second disk, in another QEMU its lock on the image.
     pub(super) fn plug(&mut self, vm: VmNo, volume: VolumeNo) -> Result<(), Refusal> {
+        self.plug_on(vm, volume, self.hot_bus(vm))
+    }
+
+    fn plug_on(&mut self, vm: VmNo, volume: VolumeNo, bus: Bus) -> Result<(), Refusal> {
         match self.plugged_in(volume) {
             None => {}
             Some(other) if other == vm => {
@@ -94,8 +104,15 @@ impl World {
         };
         let disk = Disk {
             volume,
+            bus,
             slot: lowest_free(guest.disks.iter().map(|disk| disk.slot)),
-            index: lowest_free(guest.disks.iter().map(|disk| disk.index)),
+            index: lowest_free(
+                guest
+                    .disks
+                    .iter()
+                    .filter(|disk| disk.bus.name_prefix() == bus.name_prefix())
+                    .map(|disk| disk.index),
+            ),
             diskseq,
             size,
         };
@@ -129,9 +146,14 @@ impl World {
                 self.volume(*held).uuid
             )));
         }
+        let (root_bus, data_bus) = (self.root_bus(vm), self.data_bus(vm));
         self.vm_mut(vm).guest = Some(Guest::default());
         for volume in volumes {
-            self.plug(vm, volume)
+            let bus = match self.volume(volume).kind {
+                VolumeKind::Root => root_bus,
+                VolumeKind::Data => data_bus,
+            };
+            self.plug_on(vm, volume, bus)
                 .expect("the guest was just made and no disk is held");
         }
         Ok(())
@@ -157,8 +179,11 @@ impl World {
             None => return,
         };
         disks.sort_by_key(|disk| disk.slot);
-        for (index, disk) in (0_u32..).zip(disks.iter_mut()) {
-            disk.index = index;
+        let mut next: BTreeMap<&str, u32> = BTreeMap::new();
+        for disk in &mut disks {
+            let index = next.entry(disk.bus.name_prefix()).or_default();
+            disk.index = *index;
+            *index += 1;
             disk.diskseq = self.next_diskseq();
         }
         self.vm_mut(vm).guest = Some(Guest { disks });
@@ -167,19 +192,24 @@ impl World {
     /// Exchanges the names of two plugged disks, as a reboot may.
     ///
     /// # Errors
-    /// If they are not two disks of that running guest.
+    /// If they are not two disks of that running guest, with names of one driver.
     pub fn swap_disks(&mut self, vm: VmNo, a: VolumeNo, b: VolumeNo) -> Result<(), Refusal> {
         let (seq_a, seq_b) = (self.next_diskseq(), self.next_diskseq());
-        let refusal = || Refusal::invalid("both volumes must be plugged into that VM");
+        let refusal = || {
+            Refusal::invalid(
+                "both volumes must be plugged into that VM, and on buses of one driver",
+            )
+        };
         let guest = self.vm_mut(vm).guest.as_mut().ok_or_else(refusal)?;
         let at = |of| guest.disks.iter().position(|disk| disk.volume == of);
         let (Some(a), Some(b)) = (at(a), at(b)) else {
             return Err(refusal());
         };
-        if a == b {
+        let (old_a, old_b) = (guest.disks[a], guest.disks[b]);
+        // Names of one driver only are exchanged.
+        if a == b || old_a.bus.name_prefix() != old_b.bus.name_prefix() {
             return Err(refusal());
         }
-        let (old_a, old_b) = (guest.disks[a], guest.disks[b]);
         guest.disks[a] = Disk {
             slot: old_b.slot,
             index: old_b.index,
@@ -267,12 +297,18 @@ mod tests {
         ] {
             let disk = Disk {
                 volume: VolumeNo(1),
+                bus: Bus::Virtio,
                 slot: 0,
                 index,
                 diskseq: 1,
                 size: 0,
             };
             assert_eq!(disk.name(), name);
+            let scsi = Disk {
+                bus: Bus::Scsi,
+                ..disk
+            };
+            assert_eq!(scsi.name(), name.replace("vd", "sd"));
         }
     }
 }

@@ -120,6 +120,10 @@ pub struct Vm {
     pub zone: ZoneNo,
     /// Whose it is.
     pub account: AccountNo,
+    /// The guest OS by its display name, which decides the bus of its disks.
+    pub os: String,
+    /// Its details, as `rootDiskController`.
+    pub details: BTreeMap<String, String>,
     /// Its state.
     pub state: VmState,
     /// Whether it ever ran: volumes attached to a VM that never did stay Allocated.

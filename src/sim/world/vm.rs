@@ -1,10 +1,13 @@
 //! Starting, stopping, rebooting and destroying VMs. Their jobs stand in the same queue as
 //! those of their volumes (`VirtualMachineManagerImpl.java`).
 
+use std::collections::BTreeMap;
+
 use crate::sim::refusal::Refusal;
 
 use super::World;
 use super::attach::unreachable_stage;
+use super::bus::{Bus, ROOT_DISK_CONTROLLER};
 use super::job::{Flow, Stage};
 use super::rows::{AccountNo, Vm, VmNo, VmState, VolumeKind, VolumeNo, VolumeState, ZoneNo};
 
@@ -18,9 +21,14 @@ impl World {
             name: name.to_owned(),
             zone,
             account,
+            os: "Debian GNU/Linux 12 (64-bit)".to_owned(),
+            details: BTreeMap::from([(
+                ROOT_DISK_CONTROLLER.to_owned(),
+                Bus::Virtio.as_str().to_owned(),
+            )]),
             state,
             started_once: true,
-            disks: std::collections::BTreeMap::new(),
+            disks: BTreeMap::new(),
             tags: Vec::new(),
             created: self.now,
             removed: false,
@@ -45,6 +53,16 @@ impl World {
             self.volume_mut(volume).state = VolumeState::Allocated;
         }
         no
+    }
+
+    /// Sets the guest OS and details of a VM, as `updateVirtualMachine` does; its buses change
+    /// when it next starts.
+    pub fn describe_vm(&mut self, vm: VmNo, os: Option<&str>, details: &BTreeMap<String, String>) {
+        let row = self.vm_mut(vm);
+        if let Some(os) = os {
+            os.clone_into(&mut row.os);
+        }
+        row.details.extend(details.clone());
     }
 
     pub(super) fn run_start_vm(&mut self, vm: VmNo, stage: Stage) -> Result<Flow, Refusal> {

@@ -157,8 +157,8 @@ proptest! {
         if at != 1 {
             let (name, value) = params[at];
             let pair = format!("{}={}", percent(name), percent(value));
-            let less = query.replacen(&pair, "", 1);
-            let answer = rig.front.handle(&HttpRequest::get(less), rig.now);
+            let less: Vec<&str> = query.split('&').filter(|other| *other != pair).collect();
+            let answer = rig.front.handle(&HttpRequest::get(less.join("&")), rig.now);
             prop_assert_eq!(answer.status, 401);
         }
     }
