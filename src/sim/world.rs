@@ -140,6 +140,8 @@ pub struct World {
     volumes: BTreeMap<VolumeNo, Volume>,
     jobs: BTreeMap<JobNo, Job>,
     volume_by_uuid: BTreeMap<Uuid, VolumeNo>,
+    /// Those that are not removed: what a listing without a filter shows.
+    live_volumes: BTreeSet<VolumeNo>,
     job_by_uuid: BTreeMap<Uuid, JobNo>,
     /// Where each plugged volume is plugged.
     plugged: BTreeMap<VolumeNo, VmNo>,
@@ -173,6 +175,7 @@ impl World {
             volumes: BTreeMap::new(),
             jobs: BTreeMap::new(),
             volume_by_uuid: BTreeMap::new(),
+            live_volumes: BTreeSet::new(),
             job_by_uuid: BTreeMap::new(),
             plugged: BTreeMap::new(),
             pending: BTreeSet::new(),
@@ -315,6 +318,11 @@ impl World {
     /// All volumes, newest first, removed ones too.
     pub fn volumes(&self) -> impl Iterator<Item = (VolumeNo, &Volume)> {
         self.volumes.iter().rev().map(|(no, volume)| (*no, volume))
+    }
+
+    /// The volumes that are not removed, newest first.
+    pub fn live_volumes(&self) -> impl Iterator<Item = VolumeNo> {
+        self.live_volumes.iter().rev().copied()
     }
 
     /// All unfinished jobs, oldest first.

@@ -28,6 +28,9 @@ impl World {
             ensure(self.volume_by_uuid.get(&volume.uuid) == Some(no), || {
                 format!("{name} cannot be found by its id")
             })?;
+            ensure(self.live_volumes.contains(no) != volume.removed, || {
+                format!("{name} is listed wrongly as live or not")
+            })?;
             ensure(
                 volume.removed == (volume.state == VolumeState::Expunged),
                 || format!("{name} is Expunged or removed, not both"),

@@ -76,6 +76,8 @@ pub struct Job {
     /// How it stands.
     pub state: JobState,
     stage: Stage,
+    /// The VM in whose queue it stands.
+    queue: Option<VmNo>,
     trouble: Option<Trouble>,
 }
 
@@ -148,6 +150,7 @@ impl World {
             created: self.now,
             state: JobState::Pending,
             stage: Stage::Submitted,
+            queue: None,
             trouble,
         };
         self.jobs.insert(no, job);
@@ -198,7 +201,10 @@ impl World {
         self.set_stage(no, stage);
         match self.run(no, stage) {
             Ok(Flow::Queue(vm)) => {
-                self.set_stage(no, Stage::Queued);
+                if let Some(job) = self.jobs.get_mut(&no) {
+                    job.stage = Stage::Queued;
+                    job.queue = Some(vm);
+                }
                 let queue = self.queues.entry(vm).or_default();
                 queue.push_back(no);
                 if queue.len() == 1 {
@@ -313,16 +319,19 @@ impl World {
     fn finish(&mut self, no: JobNo, outcome: Outcome) {
         self.pending.remove(&no);
         self.end(no, outcome);
-        let mut next = None;
-        self.queues.retain(|_, queue| {
-            if queue.front() == Some(&no) {
-                queue.pop_front();
-                next = queue.front().copied();
-            }
-            !queue.is_empty()
-        });
-        if let Some(next) = next {
-            self.schedule(0, Event::Reach(next, Stage::Queued));
+        let Some(vm) = self.job(no).queue else {
+            return;
+        };
+        let Some(queue) = self.queues.get_mut(&vm) else {
+            return;
+        };
+        if queue.front() == Some(&no) {
+            queue.pop_front();
+        }
+        let next = queue.front().copied();
+        match next {
+            Some(next) => self.schedule(0, Event::Reach(next, Stage::Queued)),
+            None => drop(self.queues.remove(&vm)),
         }
     }
 

@@ -112,6 +112,7 @@ impl World {
     fn insert_volume(&mut self, volume: Volume) -> VolumeNo {
         let no = VolumeNo(self.row());
         self.volume_by_uuid.insert(volume.uuid, no);
+        self.live_volumes.insert(no);
         self.volumes.insert(no, volume);
         no
     }
@@ -157,9 +158,15 @@ impl World {
             self.unplug(vm, volume);
         }
         self.clear_link(volume);
+        self.remove_volume(volume);
+    }
+
+    /// The row stays, but nobody sees it any more.
+    fn remove_volume(&mut self, volume: VolumeNo) {
         let row = self.volume_mut(volume);
         row.state = VolumeState::Expunged;
         row.removed = true;
+        self.live_volumes.remove(&volume);
     }
 
     /// Attaches a volume at once, in database and guest, as somebody else's client may.
@@ -279,8 +286,7 @@ impl World {
     fn expunge(&mut self, volume: VolumeNo) -> u64 {
         let row = self.volume_mut(volume);
         if row.state == VolumeState::Allocated {
-            row.state = VolumeState::Expunged;
-            row.removed = true;
+            self.remove_volume(volume);
             return 0;
         }
         let millis = self.settings.latencies.delete_ms;
@@ -293,10 +299,7 @@ impl World {
         let row = self.volume_mut(volume);
         match row.state {
             VolumeState::Destroy => row.state = VolumeState::Expunging,
-            VolumeState::Expunging => {
-                row.state = VolumeState::Expunged;
-                row.removed = true;
-            }
+            VolumeState::Expunging => self.remove_volume(volume),
             // Recovered or gone meanwhile.
             VolumeState::Allocated
             | VolumeState::Creating
