@@ -9,6 +9,7 @@ mod lists;
 mod params;
 mod sign;
 mod tags;
+mod vms;
 mod volumes;
 
 use serde::Serialize;

@@ -146,7 +146,7 @@ fn attachment(world: &World, row: &Volume) -> Option<AttachmentView> {
         deviceid: link.device,
         virtualmachineid: vm.uuid,
         vmname: vm.name.clone(),
-        vmdisplayname: vm.name.clone(),
+        vmdisplayname: vm.display_name.clone(),
         vmstate: vm.state.as_str(),
         vmtype: "User",
         attached: link.since.to_string(),
@@ -233,7 +233,7 @@ impl VmView {
         Self {
             id: row.uuid,
             name: row.name.clone(),
-            displayname: row.name.clone(),
+            displayname: row.display_name.clone(),
             instancename: format!("i-2-{no}-VM"),
             state: row.state.as_str(),
             account: world.account(row.account).name.clone(),

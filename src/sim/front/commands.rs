@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::envelope::{Answer, ApiError};
-use super::{Call, jobs, lists, tags, volumes};
+use super::{Call, jobs, lists, tags, vms, volumes};
 
 /// What a parameter is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,6 +167,17 @@ pub(super) static COMMANDS: &[Command] = &[
         run: volumes::delete,
     },
     Command {
+        name: "destroyVirtualMachine",
+        description: "Destroys a virtual machine.",
+        shape: Shape::Async,
+        params: &[
+            required("id", Kind::Vm),
+            optional("expunge", Kind::Bool),
+            optional("volumeids", Kind::NotSimulated),
+        ],
+        run: vms::destroy,
+    },
+    Command {
         name: "destroyVolume",
         description: "Destroys a Volume.",
         shape: Shape::Async,
@@ -186,6 +197,13 @@ pub(super) static COMMANDS: &[Command] = &[
             optional("virtualmachineid", Kind::Vm),
         ],
         run: volumes::detach,
+    },
+    Command {
+        name: "expungeVirtualMachine",
+        description: "Expunge a virtual machine. Once expunged, it cannot be recoverd.",
+        shape: Shape::Async,
+        params: &[required("id", Kind::Vm)],
+        run: vms::expunge,
     },
     Command {
         name: "listApis",
@@ -338,6 +356,24 @@ pub(super) static COMMANDS: &[Command] = &[
         run: jobs::query,
     },
     Command {
+        name: "rebootVirtualMachine",
+        description: "Reboots a virtual machine.",
+        shape: Shape::Async,
+        params: &[
+            required("id", Kind::Vm),
+            optional("forced", Kind::Bool),
+            optional("bootintosetup", Kind::NotSimulated),
+        ],
+        run: vms::reboot,
+    },
+    Command {
+        name: "recoverVirtualMachine",
+        description: "Recovers a virtual machine.",
+        shape: Shape::Sync,
+        params: &[required("id", Kind::Vm)],
+        run: vms::recover,
+    },
+    Command {
         name: "recoverVolume",
         description: "Recovers a Destroy volume.",
         shape: Shape::Sync,
@@ -358,6 +394,41 @@ pub(super) static COMMANDS: &[Command] = &[
             optional("maxiops", Kind::NotSimulated),
         ],
         run: volumes::resize,
+    },
+    Command {
+        name: "startVirtualMachine",
+        description: "Starts a virtual machine.",
+        shape: Shape::Async,
+        params: &[
+            required("id", Kind::Vm),
+            optional("hostid", Kind::NotSimulated),
+            optional("clusterid", Kind::NotSimulated),
+            optional("podid", Kind::NotSimulated),
+        ],
+        run: vms::start,
+    },
+    Command {
+        name: "stopVirtualMachine",
+        description: "Stops a virtual machine.",
+        shape: Shape::Async,
+        params: &[required("id", Kind::Vm), optional("forced", Kind::Bool)],
+        run: vms::stop,
+    },
+    Command {
+        name: "updateVirtualMachine",
+        description: "Updates properties of a virtual machine. The VM has to be stopped and restarted for the new properties to take effect.",
+        shape: Shape::Sync,
+        params: &[
+            required("id", Kind::Vm),
+            optional("name", Kind::Text),
+            optional("displayname", Kind::Text),
+            optional("details", Kind::Map),
+            optional("ostypeid", Kind::NotSimulated),
+            optional("userdata", Kind::NotSimulated),
+            optional("customid", Kind::NotSimulated),
+            optional("deleteprotection", Kind::NotSimulated),
+        ],
+        run: vms::update,
     },
     Command {
         name: "updateVolume",

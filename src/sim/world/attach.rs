@@ -84,7 +84,7 @@ impl World {
         }
         match target.state {
             VmState::Running | VmState::Stopped => {}
-            VmState::Starting | VmState::Stopping | VmState::Destroyed => {
+            VmState::Starting | VmState::Stopping | VmState::Destroyed | VmState::Expunging => {
                 return Err(Refusal::invalid(
                     "Please specify a VM that is either running or stopped.",
                 ));
@@ -377,7 +377,7 @@ impl World {
         let state = self.vm(vm).state;
         match state {
             VmState::Running | VmState::Stopped | VmState::Destroyed => {}
-            VmState::Starting | VmState::Stopping => {
+            VmState::Starting | VmState::Stopping | VmState::Expunging => {
                 return Err(Refusal::invalid(
                     "Please specify a VM that is either running or stopped.",
                 ));

@@ -86,7 +86,9 @@ impl World {
             })?;
             let runs = match vm.state {
                 VmState::Running | VmState::Stopping => true,
-                VmState::Starting | VmState::Stopped | VmState::Destroyed => false,
+                VmState::Starting | VmState::Stopped | VmState::Destroyed | VmState::Expunging => {
+                    false
+                }
             };
             ensure(runs == vm.guest.is_some(), || {
                 format!("{name} is {} with the wrong guest", vm.state.as_str())

@@ -268,6 +268,7 @@ impl World {
             Work::StopVm { vm } => self.run_stop_vm(vm, stage),
             Work::RebootVm { vm } => self.run_reboot_vm(vm, stage),
             Work::DestroyVm { vm, expunge } => self.run_destroy_vm(vm, expunge, stage),
+            Work::ExpungeVm { vm } => self.run_expunge_vm(vm, stage),
         }
     }
 
@@ -311,7 +312,10 @@ impl World {
             row.state = match row.state {
                 VmState::Starting => VmState::Stopped,
                 VmState::Stopping => VmState::Running,
-                VmState::Running | VmState::Stopped | VmState::Destroyed => row.state,
+                // An expunge that failed can only be tried again (`VirtualMachine.java`).
+                VmState::Running | VmState::Stopped | VmState::Destroyed | VmState::Expunging => {
+                    row.state
+                }
             };
         }
     }

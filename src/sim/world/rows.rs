@@ -94,6 +94,8 @@ pub enum VmState {
     Stopped,
     /// Destroyed, but not expunged.
     Destroyed,
+    /// Being removed for good.
+    Expunging,
 }
 
 impl VmState {
@@ -105,6 +107,7 @@ impl VmState {
             Self::Stopping => "Stopping",
             Self::Stopped => "Stopped",
             Self::Destroyed => "Destroyed",
+            Self::Expunging => "Expunging",
         }
     }
 }
@@ -114,8 +117,10 @@ impl VmState {
 pub struct Vm {
     /// Its id in the API, and the guest's SMBIOS uuid.
     pub uuid: Uuid,
-    /// Its name and display name.
+    /// Its name.
     pub name: String,
+    /// Its name for people.
+    pub display_name: String,
     /// Where it is.
     pub zone: ZoneNo,
     /// Whose it is.

@@ -8,7 +8,7 @@ use crate::sim::refusal::Refusal;
 use super::World;
 use super::attach::unreachable_stage;
 use super::bus::{Bus, ROOT_DISK_CONTROLLER};
-use super::job::{Flow, Stage};
+use super::job::{Flow, Outcome, Stage};
 use super::rows::{AccountNo, Vm, VmNo, VmState, VolumeKind, VolumeNo, VolumeState, ZoneNo};
 
 impl World {
@@ -19,6 +19,7 @@ impl World {
         let vm = Vm {
             uuid: self.uuid(),
             name: name.to_owned(),
+            display_name: name.to_owned(),
             zone,
             account,
             os: "Debian GNU/Linux 12 (64-bit)".to_owned(),
@@ -169,20 +170,102 @@ impl World {
                 for volume in volumes {
                     match self.volume(volume).kind {
                         VolumeKind::Data => self.clear_link(volume),
-                        VolumeKind::Root if expunge => self.erase_volume(volume),
                         VolumeKind::Root => {}
                     }
                 }
-                let row = self.vm_mut(vm);
-                row.state = VmState::Destroyed;
-                row.removed = expunge;
+                self.vm_mut(vm).state = VmState::Destroyed;
+                if !expunge {
+                    return Ok(Flow::Done(self.vm_outcome(vm)));
+                }
+                self.vm_mut(vm).state = VmState::Expunging;
+                Ok(Flow::Wait(Stage::Settling, self.settings.latencies.vm_ms))
+            }
+            Stage::Settling => {
+                self.remove_vm(vm);
                 Ok(Flow::Done(self.vm_outcome(vm)))
+            }
+            Stage::Provisioning | Stage::Plugging { .. } | Stage::Unplugging { .. } => {
+                unreachable_stage(stage)
+            }
+        }
+    }
+
+    /// `expungeVirtualMachine`: also again, after one that failed.
+    pub(super) fn run_expunge_vm(&mut self, vm: VmNo, stage: Stage) -> Result<Flow, Refusal> {
+        match stage {
+            Stage::Submitted => {
+                self.check_vm(vm)?;
+                Ok(Flow::Queue(vm))
+            }
+            Stage::Queued => {
+                self.expect_state(vm, &[VmState::Destroyed, VmState::Expunging], "expunge")?;
+                self.vm_mut(vm).state = VmState::Expunging;
+                Ok(Flow::Wait(Stage::Working, self.settings.latencies.vm_ms))
+            }
+            Stage::Working => {
+                self.remove_vm(vm);
+                Ok(Flow::Done(Outcome::Success))
             }
             Stage::Provisioning
             | Stage::Plugging { .. }
             | Stage::Unplugging { .. }
             | Stage::Settling => unreachable_stage(stage),
         }
+    }
+
+    /// Its ROOT goes with it; whatever else is still linked is let go
+    /// (`VolumeOrchestrator.cleanupVolumes`).
+    fn remove_vm(&mut self, vm: VmNo) {
+        let volumes: Vec<VolumeNo> = self.vm(vm).disks.values().copied().collect();
+        for volume in volumes {
+            match self.volume(volume).kind {
+                VolumeKind::Data => self.clear_link(volume),
+                VolumeKind::Root => self.erase_volume(volume),
+            }
+        }
+        self.vm_mut(vm).removed = true;
+    }
+
+    /// `recoverVirtualMachine`.
+    ///
+    /// # Errors
+    /// If it is not Destroyed.
+    pub fn recover_vm(&mut self, vm: VmNo) -> Result<(), Refusal> {
+        self.check_vm(vm)?;
+        let row = self.vm_mut(vm);
+        if row.state != VmState::Destroyed {
+            return Err(Refusal::invalid(format!(
+                "Vm with id {vm} is not in the right state"
+            )));
+        }
+        row.state = VmState::Stopped;
+        Ok(())
+    }
+
+    /// `updateVirtualMachine`: what is given replaces what there was; details, all of them. Buses
+    /// change when it next starts.
+    ///
+    /// # Errors
+    /// If it was expunged.
+    pub fn update_vm(
+        &mut self,
+        vm: VmNo,
+        name: Option<&str>,
+        display_name: Option<&str>,
+        details: Option<BTreeMap<String, String>>,
+    ) -> Result<(), Refusal> {
+        self.check_vm(vm)?;
+        let row = self.vm_mut(vm);
+        if let Some(name) = name {
+            name.clone_into(&mut row.name);
+        }
+        if let Some(name) = display_name {
+            name.clone_into(&mut row.display_name);
+        }
+        if let Some(details) = details {
+            row.details = details;
+        }
+        Ok(())
     }
 
     fn begin_stop(&mut self, vm: VmNo) -> u64 {

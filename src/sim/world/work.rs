@@ -93,6 +93,11 @@ pub enum Work {
         /// Also remove it and its ROOT volume.
         expunge: bool,
     },
+    /// `expungeVirtualMachine`.
+    ExpungeVm {
+        /// Which VM.
+        vm: VmNo,
+    },
 }
 
 impl Work {
@@ -127,6 +132,7 @@ impl Work {
             Self::DestroyVm { .. } => {
                 "org.apache.cloudstack.api.command.admin.vm.DestroyVMCmdByAdmin"
             }
+            Self::ExpungeVm { .. } => "org.apache.cloudstack.api.command.admin.vm.ExpungeVMCmd",
         }
     }
 
@@ -144,7 +150,8 @@ impl Work {
             | Self::StartVm { .. }
             | Self::StopVm { .. }
             | Self::RebootVm { .. }
-            | Self::DestroyVm { .. } => None,
+            | Self::DestroyVm { .. }
+            | Self::ExpungeVm { .. } => None,
         }
     }
 
@@ -154,7 +161,8 @@ impl Work {
             Self::StartVm { vm }
             | Self::StopVm { vm }
             | Self::RebootVm { vm }
-            | Self::DestroyVm { vm, .. } => Some(*vm),
+            | Self::DestroyVm { vm, .. }
+            | Self::ExpungeVm { vm } => Some(*vm),
             Self::Create { .. }
             | Self::Attach { .. }
             | Self::Detach { .. }
@@ -182,7 +190,8 @@ impl Work {
                 | Self::StartVm { .. }
                 | Self::StopVm { .. }
                 | Self::RebootVm { .. }
-                | Self::DestroyVm { .. } => 431,
+                | Self::DestroyVm { .. }
+                | Self::ExpungeVm { .. } => 431,
             },
             RefusalClass::CloudRuntime | RefusalClass::PermissionDenied => 530,
         }

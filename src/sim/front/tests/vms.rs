@@ -73,7 +73,118 @@ fn names_are_counted_by_driver() {
     assert_eq!(names(&rig), ["sda", "vda", "vdb"]);
 }
 
+/// A VM's life, and what is shown while each of its jobs goes on and after it.
+#[test]
+fn a_vm_lives_and_dies() {
+    let mut rig = Rig::new();
+    let (vm, data) = (rig.vm("appliance"), rig.create_on("data", "appliance"));
+    for (command, extra, during, after) in [
+        (
+            "stopVirtualMachine",
+            ("forced", "false"),
+            "Stopping",
+            "Stopped",
+        ),
+        ("startVirtualMachine", ("x", ""), "Starting", "Running"),
+        ("rebootVirtualMachine", ("x", ""), "Running", "Running"),
+        (
+            "destroyVirtualMachine",
+            ("expunge", "false"),
+            "Stopping",
+            "Destroyed",
+        ),
+    ] {
+        let job = rig.submit(command, &[("id", &vm), extra]);
+        rig.pass(1);
+        assert_eq!(rig.state_of(&vm), during, "{command}");
+        rig.pass(5_000);
+        assert_eq!(rig.state_of(&vm), after, "{command}");
+        let job = rig.job(&job);
+        assert_eq!(job["jobresult"]["virtualmachine"]["state"], after, "{job}");
+        assert_eq!(job["jobinstancetype"], "VirtualMachine");
+    }
+    // Data disks are let go when it is destroyed, its ROOT stays with it.
+    assert!(rig.volume(&data).get("virtualmachineid").is_none());
+    let recovered = rig.call("recoverVirtualMachine", &[("id", &vm)]);
+    assert_eq!(recovered["virtualmachine"]["state"], "Stopped");
+    rig.done("startVirtualMachine", &[("id", &vm)]);
+    assert_eq!(rig.plugged("appliance").len(), 1);
+    let root = text(&rig.call("listVolumes", &[("virtualmachineid", &vm)])["volume"][0]["id"]);
+    rig.done("destroyVirtualMachine", &[("id", &vm)]);
+    let job = rig.submit("expungeVirtualMachine", &[("id", &vm)]);
+    rig.pass(1);
+    assert_eq!(rig.state_of(&vm), "Expunging");
+    rig.pass(5_000);
+    assert_eq!(
+        rig.job(&job)["jobresult"],
+        serde_json::json!({"success": true})
+    );
+    assert_eq!(rig.state_of(&vm), Value::Null);
+    assert_eq!(rig.volume(&root), Value::Null, "it dies with its VM");
+    assert_eq!(rig.volume(&data)["state"], "Ready");
+}
+
+#[test]
+fn a_vm_in_another_state_refuses() {
+    let mut rig = Rig::new();
+    let (running, stopped) = (rig.vm("appliance"), rig.vm("test-vm"));
+    for (command, vm, state) in [
+        ("startVirtualMachine", &running, "Running"),
+        ("rebootVirtualMachine", &stopped, "Stopped"),
+        ("expungeVirtualMachine", &stopped, "Stopped"),
+    ] {
+        let (code, text) = rig.fails(command, &[("id", vm)]);
+        assert_eq!(code, 530, "{command}");
+        assert!(text.contains(state), "{command}: {text}");
+    }
+    let refused = rig.refused("recoverVirtualMachine", &[("id", &stopped)]);
+    assert_eq!((refused.0, refused.1), (431, Some(4350)));
+    assert!(
+        refused.2.contains("not in the right state"),
+        "{}",
+        refused.2
+    );
+}
+
+#[test]
+fn destroying_and_expunging_is_one_job() {
+    let mut rig = Rig::new();
+    let vm = rig.vm("final-vm");
+    let job = rig.done("destroyVirtualMachine", &[("id", &vm), ("expunge", "true")]);
+    assert_eq!(job["jobstatus"], 1, "{job}");
+    assert_eq!(rig.state_of(&vm), Value::Null);
+}
+
+#[test]
+fn what_is_updated_replaces_what_was() {
+    let mut rig = Rig::new();
+    let vm = rig.vm("test-vm");
+    let updated = rig.call(
+        "updateVirtualMachine",
+        &[
+            ("id", &vm),
+            ("displayname", "Test"),
+            ("details[0].dataDiskController", "scsi"),
+            ("details[0].keyboard", "de"),
+        ],
+    );
+    let updated = &updated["virtualmachine"];
+    assert_eq!(
+        (&updated["name"], &updated["displayname"]),
+        (&"test-vm".into(), &"Test".into())
+    );
+    let details = serde_json::json!({"dataDiskController": "scsi", "keyboard": "de"});
+    assert_eq!(updated["details"], details);
+}
+
 impl Rig {
+    /// The state in which a VM is listed; null if it is not.
+    fn state_of(&mut self, vm: &str) -> Value {
+        let mut listed = self.call("listVirtualMachines", &[("id", vm)]);
+        let state = listed.pointer_mut("/virtualmachine/0/state");
+        state.map(Value::take).unwrap_or_default()
+    }
+
     /// Stops a VM and starts it again.
     fn restart(&mut self, vm: &str) {
         let vm = vm.to_owned();
