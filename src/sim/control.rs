@@ -54,6 +54,13 @@ pub enum Operation {
         #[serde(default)]
         details: BTreeMap<String, String>,
     },
+    /// A VM's guest ignores requests to release a disk, or heeds them again.
+    IgnoreUnplug {
+        /// Which VM.
+        vm: String,
+        /// Whether it ignores them.
+        ignore: bool,
+    },
     /// Somebody else creates a volume.
     CreateVolume {
         /// Its name.
@@ -148,6 +155,10 @@ impl World {
             Operation::DescribeVm { vm, os, details } => {
                 let vm = self.vm_called(vm)?;
                 self.describe_vm(vm, os.as_deref(), details);
+            }
+            Operation::IgnoreUnplug { vm, ignore } => {
+                let vm = self.vm_called(vm)?;
+                self.ignore_unplug(vm, *ignore);
             }
             Operation::CreateVolume { name, size_gib } => {
                 let volume = self.foreign_volume(name, *size_gib)?;

@@ -62,6 +62,9 @@ pub struct Latencies {
     pub settle_ms: u64,
     /// Unplugging from a running VM.
     pub detach_ms: u64,
+    /// How long the agent waits for a guest that does not acknowledge an unplug
+    /// (`wait.detach.device`).
+    pub detach_wait_ms: u64,
     /// Resizing what is on storage: state Resizing.
     pub resize_ms: u64,
     /// Removing from storage: half of it Destroy, then Expunging.
@@ -78,6 +81,7 @@ impl Default for Latencies {
             attach_ms: 300,
             settle_ms: 10,
             detach_ms: 300,
+            detach_wait_ms: 10_000,
             resize_ms: 200,
             delete_ms: 100,
             vm_ms: 500,
@@ -94,6 +98,7 @@ impl Latencies {
             attach_ms: millis,
             settle_ms: millis,
             detach_ms: millis,
+            detach_wait_ms: millis,
             resize_ms: millis,
             delete_ms: millis,
             vm_ms: millis,

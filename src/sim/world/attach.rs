@@ -313,14 +313,18 @@ impl World {
                 }
                 let running = self.vm(vm).state == VmState::Running
                     && self.volume(volume).state != VolumeState::Allocated;
-                let millis = if running {
-                    self.settings.latencies.detach_ms
-                } else {
-                    0
+                let latencies = &self.settings.latencies;
+                let millis = match (running, self.keeps(vm, volume)) {
+                    (false, _) => 0,
+                    (true, false) => latencies.detach_ms,
+                    (true, true) => latencies.detach_wait_ms,
                 };
                 Ok(Flow::Wait(Stage::Unplugging { running }, millis))
             }
             Stage::Unplugging { running } => {
+                if running && self.keeps(vm, volume) {
+                    return Err(self.not_released(vm, volume));
+                }
                 if running {
                     self.unplug(vm, volume);
                 }
@@ -335,6 +339,24 @@ impl World {
             | Stage::Settling
             | Stage::Working => unreachable_stage(stage),
         }
+    }
+
+    /// Whether the guest has the disk and will not let it go. What is not there needs no
+    /// acknowledgement.
+    fn keeps(&self, vm: VmNo, volume: VolumeNo) -> bool {
+        self.vm(vm).ignores_unplug && self.plugged_in(volume) == Some(vm)
+    }
+
+    /// `KVMStorageProcessor.java`, `detachAttachVolume`, as `VolumeApiServiceImpl.java` passes it
+    /// on. Database and guest stay as they are.
+    fn not_released(&self, vm: VmNo, volume: VolumeNo) -> Refusal {
+        Refusal::runtime(format!(
+            "Failed to detach volume {} from VM {}; com.cloud.utils.exception.CloudRuntimeException: \
+             Could not detach volume after sending the command and waiting for [{}] milliseconds.",
+            self.volume(volume).name,
+            self.vm(vm).name,
+            self.settings.latencies.detach_wait_ms
+        ))
     }
 
     fn check_detach(

@@ -141,6 +141,9 @@ pub struct Vm {
     pub created: SimTime,
     /// Whether it was expunged: ids of removed rows still resolve.
     pub removed: bool,
+    /// Whether its guest leaves requests to release a disk without an answer, as one does that
+    /// hangs, or is still booting.
+    pub ignores_unplug: bool,
     /// What the hypervisor really runs; `None` while there is no domain.
     pub guest: Option<Guest>,
 }

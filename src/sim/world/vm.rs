@@ -33,6 +33,7 @@ impl World {
             tags: Vec::new(),
             created: self.now,
             removed: false,
+            ignores_unplug: false,
             guest: None,
         };
         self.vms.insert(no, vm);
@@ -64,6 +65,11 @@ impl World {
             os.clone_into(&mut row.os);
         }
         row.details.extend(details.clone());
+    }
+
+    /// Lets a VM's guest ignore requests to release a disk, or heed them again.
+    pub fn ignore_unplug(&mut self, vm: VmNo, ignore: bool) {
+        self.vm_mut(vm).ignores_unplug = ignore;
     }
 
     pub(super) fn run_start_vm(&mut self, vm: VmNo, stage: Stage) -> Result<Flow, Refusal> {

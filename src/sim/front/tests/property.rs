@@ -6,7 +6,7 @@ use super::*;
 use crate::sim::control::Side;
 use crate::sim::fault::{DropWhen, Fault, OutageMode, Target};
 
-const COMMANDS: [&str; 9] = [
+const COMMANDS: [&str; 15] = [
     "createVolume",
     "attachVolume",
     "detachVolume",
@@ -16,6 +16,12 @@ const COMMANDS: [&str; 9] = [
     "recoverVolume",
     "createTags",
     "deleteTags",
+    "startVirtualMachine",
+    "stopVirtualMachine",
+    "rebootVirtualMachine",
+    "destroyVirtualMachine",
+    "recoverVirtualMachine",
+    "expungeVirtualMachine",
 ];
 
 /// One thing that happens. Numbers are taken modulo what there is.
@@ -47,7 +53,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         6 => (0..COMMANDS.len(), 0..8_usize, 0..3_usize, -1..6_i64, any::<bool>()).prop_map(
             |(command, volume, vm, number, flag)| Act::Call { command, volume, vm, number, flag }
         ),
-        2 => (0..9_usize, 0..8_usize, 0..3_usize, any::<bool>())
+        2 => (0..10_usize, 0..8_usize, 0..3_usize, any::<bool>())
             .prop_map(|(which, volume, vm, flag)| Act::Operate { which, volume, vm, flag }),
         1 => (0..7_usize, 0..COMMANDS.len(), any::<bool>())
             .prop_map(|(which, command, flag)| Act::Inject { which, command, flag }),
@@ -120,6 +126,10 @@ impl Rig {
                 ("shrinkok", if flag { "true" } else { "false" }),
             ],
             "destroyVolume" => vec![by_id, ("expunge", if flag { "true" } else { "false" })],
+            "destroyVirtualMachine" => {
+                vec![("id", vm), ("expunge", if flag { "true" } else { "false" })]
+            }
+            _ if command.ends_with("VirtualMachine") => vec![("id", vm)],
             "createTags" | "deleteTags" => vec![
                 ("resourceids", volume),
                 ("resourcetype", "Volume"),
@@ -160,6 +170,7 @@ impl Rig {
             },
             6 => Operation::DetachVolume { volume, side },
             7 => Operation::DeleteVolume { volume },
+            8 => Operation::IgnoreUnplug { vm, ignore: flag },
             _ => Operation::SwapDisks {
                 vm,
                 a: volume,

@@ -177,6 +177,40 @@ fn what_is_updated_replaces_what_was() {
     assert_eq!(updated["details"], details);
 }
 
+#[test]
+fn a_guest_that_does_not_let_go_keeps_its_disk() {
+    let mut rig = Rig::new();
+    let (vm, data) = ("appliance".to_owned(), rig.create_on("data", "appliance"));
+    let ignore = |ignore| Operation::IgnoreUnplug {
+        vm: "appliance".to_owned(),
+        ignore,
+    };
+    rig.operate(&ignore(true));
+    let job = rig.submit("detachVolume", &[("id", &data)]);
+    rig.pass(9_999);
+    assert_eq!(rig.job(&job)["jobstatus"], 0, "the agent waits");
+    rig.pass(1);
+    let job = rig.job(&job);
+    assert_eq!(job["jobresultcode"], 530, "{job}");
+    let text = job["jobresult"]["errortext"].as_str().expect("a text");
+    assert!(
+        text.starts_with("Failed to detach volume data from VM appliance")
+            && text.contains("waiting for [10000] milliseconds"),
+        "{text}"
+    );
+    assert_eq!(rig.volume(&data)["vmname"], "appliance");
+    assert!(rig.is_plugged(&vm, &data));
+    // What is gone already needs nobody's acknowledgement.
+    rig.operate(&Operation::DetachVolume {
+        volume: data.clone(),
+        side: crate::sim::control::Side::Guest,
+    });
+    assert_eq!(rig.done("detachVolume", &[("id", &data)])["jobstatus"], 1);
+    rig.operate(&ignore(false));
+    let again = rig.create_on("more", &vm);
+    assert_eq!(rig.done("detachVolume", &[("id", &again)])["jobstatus"], 1);
+}
+
 impl Rig {
     /// The state in which a VM is listed; null if it is not.
     fn state_of(&mut self, vm: &str) -> Value {
