@@ -1,0 +1,188 @@
+//! What can be done to a simulator that runs, through its control API.
+
+use std::io::Read as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use reqwest::{Method, Url};
+use serde_json::{Value, json};
+
+use crate::cli::output::Io;
+
+/// How long the simulator may take for one answer: a snapshot of a large world takes seconds.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Which simulator.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Target {
+    /// The control URL that the simulator printed when it started
+    #[arg(long, env = "VOLUME_DAEMON_SIM_CONTROL", value_name = "URL")]
+    control: Url,
+}
+
+/// Moves the explicit clock of a running simulator.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  volume-daemon sim advance 30s
+  volume-daemon sim advance 1h30m --control http://127.0.0.1:8096/control")]
+pub(super) struct Advance {
+    /// By how much, like 500ms, 30s or 1h30m
+    #[arg(value_parser = span)]
+    by: Duration,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Lets things go wrong in a running simulator, shows what is armed, or ends it.
+#[derive(Debug, clap::Args)]
+pub(super) struct Fault {
+    #[command(subcommand)]
+    command: FaultCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum FaultCommand {
+    /// Arms faults; restarts and outages happen at once
+    Add(AddFault),
+    /// Shows the armed faults and how often each has struck
+    List(Target),
+    /// Disarms one fault, or all
+    Remove(RemoveFault),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  volume-daemon sim fault add '{\"kind\":\"restart\",\"keepPlugged\":true}'
+  volume-daemon sim fault add '{\"kind\":\"dropResponse\",\"on\":{\"command\":\"createVolume\"},\"when\":\"afterCommit\"}'")]
+struct AddFault {
+    /// The fault as JSON, or - to read it from standard input
+    fault: String,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Debug, clap::Args)]
+struct RemoveFault {
+    /// Its number in the list
+    #[arg(required_unless_present = "all")]
+    id: Option<u64>,
+    /// Disarms all, and ends outages
+    #[arg(long, conflicts_with = "id")]
+    all: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Does something in a running simulator without asking its API: power buttons, other people's
+/// clients, changes to a guest of which the database never learns.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  volume-daemon sim op '{\"op\":\"stopVm\",\"vm\":\"appliance\"}'
+  volume-daemon sim op '{\"op\":\"detachVolume\",\"volume\":\"data\",\"side\":\"guest\"}'")]
+pub(super) struct Op {
+    /// The operation as JSON, or - to read it from standard input
+    operation: String,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Prints the world of a running simulator as JSON.
+#[derive(Debug, clap::Args)]
+pub(super) struct Dump {
+    #[command(flatten)]
+    target: Target,
+}
+
+pub(super) async fn advance(args: &Advance, io: &mut Io<'_>) -> anyhow::Result<()> {
+    let ms = u64::try_from(args.by.as_millis()).context("that is too long")?;
+    let answer = post(&args.target, "clock/advance", json!({ "ms": ms })).await?;
+    print(&answer, io)
+}
+
+pub(super) async fn fault(args: Fault, io: &mut Io<'_>) -> anyhow::Result<()> {
+    let answer = match args.command {
+        FaultCommand::Add(add) => {
+            let fault = json_argument(&add.fault)?;
+            post(&add.target, "faults", fault).await?
+        }
+        FaultCommand::List(target) => ask(&target, Method::GET, "faults", None).await?,
+        FaultCommand::Remove(RemoveFault { id, target, .. }) => {
+            let path = id.map_or_else(|| "faults".to_owned(), |id| format!("faults/{id}"));
+            ask(&target, Method::DELETE, &path, None).await?
+        }
+    };
+    print(&answer, io)
+}
+
+pub(super) async fn op(args: &Op, io: &mut Io<'_>) -> anyhow::Result<()> {
+    let operation = json_argument(&args.operation)?;
+    print(&post(&args.target, "operations", operation).await?, io)
+}
+
+pub(super) async fn dump(args: &Dump, io: &mut Io<'_>) -> anyhow::Result<()> {
+    print(&ask(&args.target, Method::GET, "world", None).await?, io)
+}
+
+fn span(text: &str) -> Result<Duration, String> {
+    text.parse::<jiff::SignedDuration>()
+        .ok()
+        .and_then(|span| span.try_into().ok())
+        .ok_or_else(|| format!("{text:?} is not a time span like 500ms, 30s or 1h30m"))
+}
+
+fn json_argument(text: &str) -> anyhow::Result<Value> {
+    let mut from_stdin = String::new();
+    let text = if Path::new(text) == Path::new("-") {
+        std::io::stdin().read_to_string(&mut from_stdin)?;
+        &from_stdin
+    } else {
+        text
+    };
+    serde_json::from_str(text).context("the argument is not JSON")
+}
+
+fn print(answer: &Value, io: &mut Io<'_>) -> anyhow::Result<()> {
+    writeln!(io.out, "{}", serde_json::to_string_pretty(answer)?)?;
+    Ok(())
+}
+
+async fn post(target: &Target, path: &str, body: Value) -> anyhow::Result<Value> {
+    ask(target, Method::POST, path, Some(body)).await
+}
+
+async fn ask(
+    target: &Target,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+) -> anyhow::Result<Value> {
+    let base = target.control.as_str().trim_end_matches('/');
+    // A second installation fails, and is not needed.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut request = reqwest::Client::builder()
+        .timeout(TIMEOUT)
+        .no_proxy()
+        .build()?
+        .request(method, format!("{base}/{path}"));
+    if let Some(body) = body {
+        request = request
+            .header("content-type", "application/json")
+            .body(body.to_string());
+    }
+    let answer = request
+        .send()
+        .await
+        .with_context(|| format!("no simulator answers at {base}"))?;
+    let status = answer.status();
+    let text = answer.text().await?;
+    let body: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
+    if status.is_success() {
+        return Ok(body);
+    }
+    let why = body["error"].as_str().or(body.as_str()).unwrap_or_default();
+    anyhow::bail!("the simulator refuses ({status}): {why}")
+}
