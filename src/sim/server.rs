@@ -266,7 +266,7 @@ impl Shared {
     fn now(&self, inner: &Inner) -> SimTime {
         match self.clock {
             ClockMode::Real => ClockMode::real_now(),
-            ClockMode::Explicit(_) => inner.front.world().now(),
+            ClockMode::Explicit(_) => inner.front.now(),
         }
     }
 
@@ -286,8 +286,8 @@ impl Shared {
     /// API says and what the guest shows in step.
     fn settle(&self, inner: &mut Inner, now: SimTime) -> Result<(), SimError> {
         inner.front.advance(now);
+        self.time.send_replace(inner.front.now());
         let world = inner.front.world();
-        self.time.send_replace(world.now());
         let Some(host) = &mut inner.host else {
             return Ok(());
         };
@@ -310,9 +310,9 @@ impl Shared {
             return Err(SimError::RealClock);
         }
         let mut inner = self.lock();
-        let until = inner.front.world().now().plus_millis(millis);
+        let until = inner.front.now().plus_millis(millis);
         // Step by step, so that the tree goes through everything that happens on the way.
-        while let Some(due) = inner.front.world().next_due().filter(|due| *due <= until) {
+        while let Some(due) = inner.front.next_due().filter(|due| *due <= until) {
             self.settle(&mut inner, due)?;
         }
         self.settle(&mut inner, until)?;
@@ -347,7 +347,7 @@ async fn tick(shared: Arc<Shared>, stop: CancellationToken) {
         return;
     }
     loop {
-        let due = shared.lock().front.world().next_due();
+        let due = shared.lock().front.next_due();
         let wait = async {
             match due {
                 Some(due) => {
@@ -396,7 +396,7 @@ async fn api(
         body: String::from_utf8_lossy(&body).into_owned(),
     };
     let handled = shared.with(|front| {
-        let now = front.world().now();
+        let now = front.now();
         (front.handle(&request, now), now)
     });
     match handled {

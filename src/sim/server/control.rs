@@ -1,19 +1,21 @@
 //! `/control/…`: JSON for whoever runs the experiment. No credentials: loopback only.
 //!
-//! `GET world`, `GET|POST|DELETE faults`, `POST clock/advance {"ms":N}`, `POST operations`.
+//! `GET world`, `GET|POST|DELETE faults`, `DELETE faults/ID`, `POST clock/advance {"ms":N}`,
+//! `POST operations`.
 
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{Response, StatusCode};
 use axum::response::IntoResponse as _;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use crate::sim::control::Operation;
-use crate::sim::fault::Fault;
+use crate::sim::fault::{Count, Fault};
+use crate::sim::front::Front;
 
 use super::{Shared, SimError};
 
@@ -24,6 +26,7 @@ pub(super) fn router() -> Router<Arc<Shared>> {
             "/faults",
             get(list_faults).post(arm_fault).delete(clear_faults),
         )
+        .route("/faults/{id}", delete(disarm_fault))
         .route("/clock/advance", post(advance_clock))
         .route("/operations", post(operate))
 }
@@ -32,21 +35,58 @@ async fn dump(State(shared): State<Arc<Shared>>) -> Response<Body> {
     answer(shared.with(|front| serde_json::to_value(front.world().dump()).unwrap_or_default()))
 }
 
+/// A fault as the list shows it.
+#[derive(Debug, Serialize)]
+struct FaultView {
+    id: u64,
+    hits: u64,
+    remaining: Count,
+    #[serde(flatten)]
+    fault: Fault,
+}
+
+fn fault_list(front: &Front) -> Vec<FaultView> {
+    front
+        .faults()
+        .map(|armed| FaultView {
+            id: armed.id,
+            hits: armed.hits,
+            remaining: armed.remaining,
+            fault: armed.fault.clone(),
+        })
+        .collect()
+}
+
 async fn list_faults(State(shared): State<Arc<Shared>>) -> Response<Body> {
-    answer(shared.with(|front| front.armed_faults().to_vec()))
+    answer(shared.with(|front| fault_list(front)))
 }
 
 async fn arm_fault(State(shared): State<Arc<Shared>>, Json(fault): Json<Fault>) -> Response<Body> {
     answer(shared.with(|front| {
         front.inject(fault);
-        front.armed_faults().to_vec()
+        fault_list(front)
     }))
+}
+
+async fn disarm_fault(State(shared): State<Arc<Shared>>, Path(id): Path<u64>) -> Response<Body> {
+    match shared.with(|front| (front.disarm(id), fault_list(front))) {
+        Ok((false, _)) => {
+            let text = format!("there is no fault {id}");
+            (
+                StatusCode::NOT_FOUND,
+                Json(serde_json::json!({ "error": text })),
+            )
+                .into_response()
+        }
+        Ok((true, left)) => answer(Ok(left)),
+        Err(error) => failure(&error),
+    }
 }
 
 async fn clear_faults(State(shared): State<Arc<Shared>>) -> Response<Body> {
     answer(shared.with(|front| {
         front.clear_faults();
-        front.armed_faults().to_vec()
+        fault_list(front)
     }))
 }
 

@@ -199,10 +199,25 @@ async fn a_dropped_answer_is_a_closed_connection_and_the_next_one_works() {
         rig.advance(10).await;
         rig.call("listZones", &[]).await;
     }
-    let (_, armed) = rig
+    let (_, faults) = rig
         .control(reqwest::Method::GET, "faults", &json!({}))
         .await;
-    assert_eq!(armed, json!([]));
+    assert_eq!(faults[1]["kind"], "dropResponse");
+    assert_eq!(
+        (&faults[1]["hits"], &faults[1]["remaining"]),
+        (&json!(1), &json!(0))
+    );
+    let (status, left) = rig
+        .control(reqwest::Method::DELETE, "faults/1", &json!({}))
+        .await;
+    assert_eq!((status, left.as_array().map(Vec::len)), (200, Some(1)));
+    let (status, error) = rig
+        .control(reqwest::Method::DELETE, "faults/1", &json!({}))
+        .await;
+    assert_eq!(
+        (status, &error["error"]),
+        (404, &json!("there is no fault 1"))
+    );
     assert_eq!(
         rig.sim
             .inject(Fault::Outage {

@@ -146,8 +146,18 @@ impl World {
         self.check_destroy(volume, true)?;
         self.destroy(volume)?;
         match trouble {
-            Some(Trouble::Fails(text)) => Err(Refusal::runtime(text.clone())),
-            Some(Trouble::Delay(_) | Trouble::NeverEnds) | None => Ok(self.expunge(volume)),
+            Some(Trouble::Fails(text) | Trouble::FailsAfter { text, .. }) => {
+                Err(Refusal::runtime(text.clone()))
+            }
+            // About jobs, which it has none of.
+            Some(
+                Trouble::Delay(_)
+                | Trouble::NeverEnds
+                | Trouble::Purged
+                | Trouble::LostBefore
+                | Trouble::LostAfter,
+            )
+            | None => Ok(self.expunge(volume)),
         }
     }
 
