@@ -86,13 +86,15 @@ pub enum Delivery {
 }
 
 /// The front and the world behind it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Front {
     world: World,
     faults: Faults,
     /// How many milliseconds the management server's clock is ahead.
     skew: i64,
     /// Requests that are still on their way, by arrival.
+    #[serde(with = "super::serial::as_list")]
     late: BTreeMap<(SimTime, u64), HttpRequest>,
     /// What stale listings show, by the number of their fault.
     replicas: BTreeMap<u64, Replica>,

@@ -103,6 +103,7 @@ impl Latencies {
 
 /// What a world is made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Settings {
     /// Decides all ids.
     pub seed: u64,
@@ -126,9 +127,11 @@ impl Default for Settings {
 }
 
 /// Everything there is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct World {
     settings: Settings,
+    #[serde(with = "crate::sim::serial::dice")]
     rng: fastrand::Rng,
     now: SimTime,
     domain: Uuid,
@@ -152,6 +155,7 @@ pub struct World {
     ended: VecDeque<(SimTime, JobNo)>,
     /// One queue of width 1 for each VM; the first one runs.
     queues: BTreeMap<VmNo, VecDeque<JobNo>>,
+    #[serde(with = "crate::sim::serial::as_list")]
     agenda: BTreeMap<(SimTime, u64), Event>,
     next_event: u64,
     next_row: u64,

@@ -1,6 +1,8 @@
 //! What goes wrong between a client and the front, and what happens by itself: faults that are
 //! due, requests that come late, replicas that catch up.
 
+use serde::{Deserialize, Serialize};
+
 use crate::sim::fault::{Armed, Facts, Fault, Sort};
 use crate::sim::time::SimTime;
 use crate::sim::world::{VolumeNo, World};
@@ -10,7 +12,7 @@ use super::params::Params;
 use super::{Front, HttpRequest};
 
 /// A copy of the world that lags behind, for [`Fault::StaleListing`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Replica {
     pub world: World,
     /// When it last caught up.

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::sim::control::Side;
 use crate::sim::fault::Fault;
+use crate::sim::state;
 
 const COMMANDS: [&str; 9] = [
     "createVolume",
@@ -241,5 +242,27 @@ proptest! {
             serde_json::to_string(&rig.front.world().dump()).expect("JSON")
         };
         prop_assert_eq!(run(), run());
+    }
+
+    #[test]
+    fn a_restored_world_goes_on_as_if_nothing_had_happened(before in acts(), after in acts()) {
+        let mut rig = Rig::new();
+        for act in &before {
+            rig.act(act);
+        }
+        let text = state::save(&rig.front);
+        let mut again = Rig {
+            front: state::restore(&text).expect("what was saved"),
+            ..Rig::new()
+        };
+        again.now = rig.now;
+        let go_on = |rig: &mut Rig| {
+            for act in &after {
+                rig.act(act);
+            }
+            let listed = rig.send("listVolumes", &[("listall", "true")]);
+            (listed.body, listed.headers, state::save(&rig.front))
+        };
+        prop_assert_eq!(go_on(&mut rig), go_on(&mut again));
     }
 }
