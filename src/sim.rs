@@ -16,6 +16,7 @@
 
 pub mod control;
 pub mod fault;
+pub mod file;
 pub mod front;
 pub mod host;
 mod refusal;

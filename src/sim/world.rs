@@ -7,6 +7,7 @@
 mod attach;
 mod bus;
 mod check;
+mod given;
 mod guest;
 mod job;
 mod resize;
@@ -24,6 +25,7 @@ use uuid::Uuid;
 use super::time::SimTime;
 
 pub use bus::{Bus, DATA_DISK_CONTROLLER, ROOT_DISK_CONTROLLER};
+pub use given::{GivenVm, GivenVolume};
 pub use guest::{Disk, Guest};
 pub use job::{Job, JobState, Outcome, Trouble};
 pub use rows::{
@@ -68,6 +70,9 @@ pub struct Latencies {
     pub delete_ms: u64,
     /// Starting or stopping a VM.
     pub vm_ms: u64,
+    /// By how many percent a job may take longer or shorter than that, by the seed; at most
+    /// 100.
+    pub jitter_percent: u8,
 }
 
 impl Default for Latencies {
@@ -81,6 +86,7 @@ impl Default for Latencies {
             resize_ms: 200,
             delete_ms: 100,
             vm_ms: 500,
+            jitter_percent: 0,
         }
     }
 }
@@ -97,6 +103,7 @@ impl Latencies {
             resize_ms: millis,
             delete_ms: millis,
             vm_ms: millis,
+            jitter_percent: 0,
         }
     }
 }
@@ -426,6 +433,22 @@ impl World {
     fn next_diskseq(&mut self) -> u64 {
         self.diskseq += 1;
         self.diskseq
+    }
+
+    /// Lets things take so long from now on.
+    pub const fn set_latencies(&mut self, latencies: Latencies) {
+        self.settings.latencies = latencies;
+    }
+
+    /// A latency, longer or shorter by chance. Without jitter no chance is taken, so that it
+    /// does not change the ids of worlds that have none.
+    fn jittered(&mut self, millis: u64) -> u64 {
+        let percent = u64::from(self.settings.latencies.jitter_percent.min(100));
+        let most = millis.saturating_mul(percent) / 100;
+        if most == 0 {
+            return millis;
+        }
+        millis - most + self.rng.u64(0..=most.saturating_mul(2))
     }
 
     fn schedule(&mut self, after_ms: u64, event: Event) {

@@ -249,6 +249,7 @@ impl World {
 
     fn wait(&mut self, no: JobNo, stage: Stage, next: Stage, millis: u64) {
         self.set_stage(no, next);
+        let millis = self.jittered(millis);
         let trouble = match stage {
             // The worker has just turned to it: here the agent hangs or dawdles.
             Stage::Queued => self.job(no).trouble.clone(),

@@ -109,7 +109,7 @@ impl World {
         self.insert_volume(volume)
     }
 
-    fn insert_volume(&mut self, volume: Volume) -> VolumeNo {
+    pub(super) fn insert_volume(&mut self, volume: Volume) -> VolumeNo {
         let no = VolumeNo(self.row());
         self.volume_by_uuid.insert(volume.uuid, no);
         self.live_volumes.insert(no);
