@@ -7,6 +7,7 @@ mod control;
 mod run;
 
 use super::output::Io;
+use crate::sim::file::STANDARD_WORLD;
 
 /// Runs a simulated CloudStack, to try things against.
 ///
@@ -19,10 +20,12 @@ Examples:
   volume-daemon sim                        prints its endpoint and keys as one line of JSON
   volume-daemon sim --listen 127.0.0.1:8096 --latency-ms 50 --seed 7
   volume-daemon sim --host-dir /tmp/guest --self-vm appliance
+  volume-daemon sim --world world.yaml --faults faults.yaml --state sim.json
+  volume-daemon sim --vms 1000 --volumes 100000
 
 With VOLUME_DAEMON_SIM_CONTROL set to the control URL of a simulator that runs:
-  volume-daemon sim fault add '{\"kind\":\"stuckJob\",\"on\":{\"command\":\"attachVolume\"}}'
-  volume-daemon sim op '{\"op\":\"stopVm\",\"vm\":\"appliance\"}'
+  volume-daemon sim fault add '{kind: stuckJob, on: {command: attachVolume}}'
+  volume-daemon sim op '{op: stopVm, vm: appliance}'
   volume-daemon sim advance 30s
   volume-daemon sim dump"
 )]
@@ -37,11 +40,22 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Run(run::RunArgs),
+    World(World),
+    Snapshot(control::Snapshot),
+    Restore(control::Restore),
     Advance(control::Advance),
     Fault(control::Fault),
     Op(control::Op),
     Dump(control::Dump),
 }
+
+/// Prints the standard world as a file, with comments: a start for one's own.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  volume-daemon sim world > world.yaml
+  volume-daemon sim --world world.yaml")]
+struct World {}
 
 impl Args {
     /// Whether it runs for long, as opposed to asking one that runs.
@@ -58,6 +72,12 @@ pub async fn run(args: Args, io: &mut Io<'_>) -> anyhow::Result<()> {
     match args.command {
         None => run::run(args.run).await,
         Some(Command::Run(args)) => run::run(args).await,
+        Some(Command::World(World {})) => {
+            io.out.write_all(STANDARD_WORLD.as_bytes())?;
+            Ok(())
+        }
+        Some(Command::Snapshot(args)) => control::snapshot(&args).await,
+        Some(Command::Restore(args)) => control::restore(&args).await,
         Some(Command::Advance(args)) => control::advance(&args, io).await,
         Some(Command::Fault(args)) => control::fault(args, io).await,
         Some(Command::Op(args)) => control::op(&args, io).await,

@@ -1,7 +1,7 @@
 //! What can be done to a simulator that runs, through its control API.
 
 use std::io::Read as _;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -9,6 +9,7 @@ use reqwest::{Method, Url};
 use serde_json::{Value, json};
 
 use crate::cli::output::Io;
+use crate::sim::{self, Operation, file, server};
 
 /// How long the simulator may take for one answer: a snapshot of a large world takes seconds.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -55,10 +56,19 @@ enum FaultCommand {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  volume-daemon sim fault add '{\"kind\":\"restart\",\"keepPlugged\":true}'
-  volume-daemon sim fault add '{\"kind\":\"dropResponse\",\"on\":{\"command\":\"createVolume\"},\"when\":\"afterCommit\"}'")]
+  volume-daemon sim fault add '{kind: restart, keepPlugged: true}'
+  volume-daemon sim fault add '{kind: dropResponse, when: afterCommit, on: {command: createVolume}}'
+  volume-daemon sim fault add faults.yaml
+
+A file holds a list under the key faults. kind is one of
+  dropResponse (when), delayResponse (ms), duplicateRequest, lateRequest (ms), tooManyRequests
+  (retryAfterMs), badGateway, serviceUnavailable, internalError (text); stuckJob, delayJob (ms),
+  failJob (text), storageFailure, purgeJob, loseJob (when), stragglingDetach (ms), detachTimeout,
+  deleteStuck; missRows (rows), repeatRows (rows), staleListing (ms); and at once, or at: 30s,
+  clockSkew (ms), outage (mode, ms), restart (keepPlugged).
+on is for which requests: command, volume, account, page, probability, count, from, until, seed.")]
 struct AddFault {
-    /// The fault as JSON, or - to read it from standard input
+    /// The fault as YAML or JSON, a file of faults, or - for standard input
     fault: String,
     #[command(flatten)]
     target: Target,
@@ -81,10 +91,10 @@ struct RemoveFault {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  volume-daemon sim op '{\"op\":\"stopVm\",\"vm\":\"appliance\"}'
-  volume-daemon sim op '{\"op\":\"detachVolume\",\"volume\":\"data\",\"side\":\"guest\"}'")]
+  volume-daemon sim op '{op: stopVm, vm: appliance}'
+  volume-daemon sim op '{op: detachVolume, volume: data, side: guest}'")]
 pub(super) struct Op {
-    /// The operation as JSON, or - to read it from standard input
+    /// The operation as YAML or JSON, or - to read it from standard input
     operation: String,
     #[command(flatten)]
     target: Target,
@@ -97,6 +107,37 @@ pub(super) struct Dump {
     target: Target,
 }
 
+/// Writes the state of a running simulator to a file, for `sim restore` or `sim --state`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Snapshot {
+    /// Where to
+    file: PathBuf,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Lets a running simulator go on from a state.
+#[derive(Debug, clap::Args)]
+pub(super) struct Restore {
+    /// What `sim snapshot` or `sim --state` wrote
+    file: PathBuf,
+    #[command(flatten)]
+    target: Target,
+}
+
+pub(super) async fn snapshot(args: &Snapshot) -> anyhow::Result<()> {
+    let text = ask(&args.target, Method::GET, "state", None).await?;
+    Ok(server::replace(&args.file, &text)?)
+}
+
+pub(super) async fn restore(args: &Restore) -> anyhow::Result<()> {
+    let file = &args.file;
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    ask(&args.target, Method::PUT, "state", Some(text)).await?;
+    Ok(())
+}
+
 pub(super) async fn advance(args: &Advance, io: &mut Io<'_>) -> anyhow::Result<()> {
     let ms = u64::try_from(args.by.as_millis()).context("that is too long")?;
     let answer = post(&args.target, "clock/advance", json!({ "ms": ms })).await?;
@@ -106,25 +147,28 @@ pub(super) async fn advance(args: &Advance, io: &mut Io<'_>) -> anyhow::Result<(
 pub(super) async fn fault(args: Fault, io: &mut Io<'_>) -> anyhow::Result<()> {
     let answer = match args.command {
         FaultCommand::Add(add) => {
-            let fault = json_argument(&add.fault)?;
-            post(&add.target, "faults", fault).await?
+            let mut answer = Value::Null;
+            for fault in faults(&add.fault)? {
+                answer = post(&add.target, "faults", serde_json::to_value(fault)?).await?;
+            }
+            answer
         }
-        FaultCommand::List(target) => ask(&target, Method::GET, "faults", None).await?,
+        FaultCommand::List(target) => json_of(&target, Method::GET, "faults").await?,
         FaultCommand::Remove(RemoveFault { id, target, .. }) => {
             let path = id.map_or_else(|| "faults".to_owned(), |id| format!("faults/{id}"));
-            ask(&target, Method::DELETE, &path, None).await?
+            json_of(&target, Method::DELETE, &path).await?
         }
     };
     print(&answer, io)
 }
 
 pub(super) async fn op(args: &Op, io: &mut Io<'_>) -> anyhow::Result<()> {
-    let operation = json_argument(&args.operation)?;
+    let operation = serde_json::to_value(operation(&args.operation)?)?;
     print(&post(&args.target, "operations", operation).await?, io)
 }
 
 pub(super) async fn dump(args: &Dump, io: &mut Io<'_>) -> anyhow::Result<()> {
-    print(&ask(&args.target, Method::GET, "world", None).await?, io)
+    print(&json_of(&args.target, Method::GET, "world").await?, io)
 }
 
 fn span(text: &str) -> Result<Duration, String> {
@@ -134,15 +178,34 @@ fn span(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("{text:?} is not a time span like 500ms, 30s or 1h30m"))
 }
 
-fn json_argument(text: &str) -> anyhow::Result<Value> {
-    let mut from_stdin = String::new();
-    let text = if Path::new(text) == Path::new("-") {
-        std::io::stdin().read_to_string(&mut from_stdin)?;
-        &from_stdin
+/// Faults in an argument that is one, or names a file of them.
+fn faults(argument: &str) -> anyhow::Result<Vec<sim::Fault>> {
+    if argument.trim_start().starts_with('{') {
+        return Ok(vec![file::fault("argument", argument)?]);
+    }
+    let (name, text) = if argument == "-" {
+        ("standard input", stdin()?)
     } else {
-        text
+        let text =
+            std::fs::read_to_string(argument).with_context(|| format!("cannot read {argument}"))?;
+        (argument, text)
     };
-    serde_json::from_str(text).context("the argument is not JSON")
+    Ok(file::faults(name, &text)?)
+}
+
+fn operation(argument: &str) -> anyhow::Result<Operation> {
+    if argument == "-" {
+        return Ok(file::operation("standard input", &stdin()?)?);
+    }
+    Ok(file::operation("argument", argument)?)
+}
+
+fn stdin() -> anyhow::Result<String> {
+    let mut text = String::new();
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .context("cannot read standard input")?;
+    Ok(text)
 }
 
 fn print(answer: &Value, io: &mut Io<'_>) -> anyhow::Result<()> {
@@ -151,15 +214,21 @@ fn print(answer: &Value, io: &mut Io<'_>) -> anyhow::Result<()> {
 }
 
 async fn post(target: &Target, path: &str, body: Value) -> anyhow::Result<Value> {
-    ask(target, Method::POST, path, Some(body)).await
+    let text = ask(target, Method::POST, path, Some(body.to_string())).await?;
+    serde_json::from_str(&text).context("the simulator answers with something else than JSON")
+}
+
+async fn json_of(target: &Target, method: Method, path: &str) -> anyhow::Result<Value> {
+    let text = ask(target, method, path, None).await?;
+    serde_json::from_str(&text).context("the simulator answers with something else than JSON")
 }
 
 async fn ask(
     target: &Target,
     method: Method,
     path: &str,
-    body: Option<Value>,
-) -> anyhow::Result<Value> {
+    body: Option<String>,
+) -> anyhow::Result<String> {
     let base = target.control.as_str().trim_end_matches('/');
     // A second installation fails, and is not needed.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -171,7 +240,7 @@ async fn ask(
     if let Some(body) = body {
         request = request
             .header("content-type", "application/json")
-            .body(body.to_string());
+            .body(body);
     }
     let answer = request
         .send()
@@ -179,10 +248,10 @@ async fn ask(
         .with_context(|| format!("no simulator answers at {base}"))?;
     let status = answer.status();
     let text = answer.text().await?;
-    let body: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
     if status.is_success() {
-        return Ok(body);
+        return Ok(text);
     }
-    let why = body["error"].as_str().or(body.as_str()).unwrap_or_default();
+    let body: Value = serde_json::from_str(&text).unwrap_or_default();
+    let why = body["error"].as_str().unwrap_or(&text);
     anyhow::bail!("the simulator refuses ({status}): {why}")
 }

@@ -1,12 +1,13 @@
 //! `/control/…`: JSON for whoever runs the experiment. No credentials: loopback only.
 //!
 //! `GET world`, `GET|POST|DELETE faults`, `DELETE faults/ID`, `POST clock/advance {"ms":N}`,
-//! `POST operations`.
+//! `POST operations`, `GET|PUT state`.
 
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{Response, StatusCode};
 use axum::response::IntoResponse as _;
 use axum::routing::{delete, get, post};
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::sim::control::Operation;
 use crate::sim::fault::{Count, Fault};
 use crate::sim::front::Front;
+use crate::sim::state;
 
 use super::{Shared, SimError};
 
@@ -29,6 +31,10 @@ pub(super) fn router() -> Router<Arc<Shared>> {
         .route("/faults/{id}", delete(disarm_fault))
         .route("/clock/advance", post(advance_clock))
         .route("/operations", post(operate))
+        .route(
+            "/state",
+            get(save).put(restore).layer(DefaultBodyLimit::disable()),
+        )
 }
 
 async fn dump(State(shared): State<Arc<Shared>>) -> Response<Body> {
@@ -120,6 +126,20 @@ async fn operate(
     answer(shared.operate(&operation))
 }
 
+async fn save(State(shared): State<Arc<Shared>>) -> Response<Body> {
+    match shared.with(|front| state::save(front)) {
+        Ok(text) => ([(CONTENT_TYPE, "application/json")], text).into_response(),
+        Err(error) => failure(&error),
+    }
+}
+
+async fn restore(State(shared): State<Arc<Shared>>, text: String) -> Response<Body> {
+    match state::restore(&text) {
+        Ok(front) => answer(shared.restore(front).map(|()| serde_json::json!({}))),
+        Err(error) => (StatusCode::UNPROCESSABLE_ENTITY, told(&error)).into_response(),
+    }
+}
+
 fn answer(result: Result<impl Serialize, SimError>) -> Response<Body> {
     match result {
         Ok(value) => Json(value).into_response(),
@@ -129,15 +149,22 @@ fn answer(result: Result<impl Serialize, SimError>) -> Response<Body> {
 
 pub(super) fn failure(error: &SimError) -> Response<Body> {
     let status = match error {
-        SimError::Refused(_) | SimError::RealClock => StatusCode::CONFLICT,
-        SimError::Socket(_) | SimError::Host(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        SimError::Refused(_) | SimError::RealClock | SimError::Future(_) => StatusCode::CONFLICT,
+        SimError::Socket(_) | SimError::Host(_) | SimError::Keep(_) => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
     };
+    (status, told(error)).into_response()
+}
+
+/// An error with all its causes.
+fn told(error: &dyn std::error::Error) -> Json<serde_json::Value> {
     let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
+    let mut cause = error.source();
     while let Some(inner) = cause {
         text.push_str(": ");
         text.push_str(&inner.to_string());
         cause = inner.source();
     }
-    (status, Json(serde_json::json!({ "error": text }))).into_response()
+    Json(serde_json::json!({ "error": text }))
 }
