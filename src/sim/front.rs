@@ -146,10 +146,7 @@ impl Front {
             return html(date, 414, "URI Too Long");
         }
         let params = Params::decode(&request.query, &request.body);
-        let now = self.now();
-        let mishap = self
-            .faults
-            .strike(&mishaps::facts(&self.world, &params), now);
+        let mishap = self.mishap(&params);
         if mishap.drop == Some(DropWhen::BeforeCommit) {
             return dropped(date, DropWhen::BeforeCommit);
         }

@@ -168,7 +168,12 @@ pub(super) async fn op(args: &Op, io: &mut Io<'_>) -> anyhow::Result<()> {
 }
 
 pub(super) async fn dump(args: &Dump, io: &mut Io<'_>) -> anyhow::Result<()> {
-    print(&json_of(&args.target, Method::GET, "world").await?, io)
+    writeln!(
+        io.out,
+        "{}",
+        ask(&args.target, Method::GET, "world", None).await?
+    )?;
+    Ok(())
 }
 
 fn span(text: &str) -> Result<Duration, String> {

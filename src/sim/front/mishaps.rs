@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::sim::fault::{Armed, Facts, Fault, Sort};
+use crate::sim::fault::{Armed, Facts, Fault, Mishap, Sort};
 use crate::sim::time::SimTime;
 use crate::sim::world::{VolumeNo, World};
 
@@ -182,6 +182,16 @@ impl Front {
         self.set_skew(0);
     }
 
+    /// What goes wrong with a request.
+    pub(super) fn mishap(&mut self, params: &Params) -> Mishap {
+        // Without faults, requests are not looked at twice.
+        if self.faults.all().next().is_none() {
+            return Mishap::default();
+        }
+        let now = self.now();
+        self.faults.strike(&facts(&self.world, params), now)
+    }
+
     pub(super) fn hold_up(&mut self, request: &HttpRequest, millis: u64) {
         let at = self.now().plus_millis(millis);
         let order = self
@@ -194,7 +204,7 @@ impl Front {
 }
 
 /// What faults can tell a request by.
-pub(super) fn facts<'a>(world: &'a World, params: &'a Params) -> Facts<'a> {
+fn facts<'a>(world: &'a World, params: &'a Params) -> Facts<'a> {
     let command = params.get("command").unwrap_or_default();
     let sort = match commands::find(command).map(|command| command.shape) {
         Some(Shape::List) => Sort::Listing,

@@ -38,7 +38,10 @@ pub(super) fn router() -> Router<Arc<Shared>> {
 }
 
 async fn dump(State(shared): State<Arc<Shared>>) -> Response<Body> {
-    answer(shared.with(|front| serde_json::to_value(front.world().dump()).unwrap_or_default()))
+    json_text(shared.with(|front| {
+        let dump = front.world().dump();
+        serde_json::to_string_pretty(&dump).expect("views have string keys")
+    }))
 }
 
 /// A fault as the list shows it.
@@ -127,16 +130,21 @@ async fn operate(
 }
 
 async fn save(State(shared): State<Arc<Shared>>) -> Response<Body> {
-    match shared.with(|front| state::save(front)) {
-        Ok(text) => ([(CONTENT_TYPE, "application/json")], text).into_response(),
-        Err(error) => failure(&error),
-    }
+    json_text(shared.with(|front| state::save(front)))
 }
 
 async fn restore(State(shared): State<Arc<Shared>>, text: String) -> Response<Body> {
     match state::restore(&text) {
         Ok(front) => answer(shared.restore(front).map(|()| serde_json::json!({}))),
         Err(error) => (StatusCode::UNPROCESSABLE_ENTITY, told(&error)).into_response(),
+    }
+}
+
+/// A whole world, written straight to text: as a tree it would be many times as large.
+fn json_text(result: Result<String, SimError>) -> Response<Body> {
+    match result {
+        Ok(text) => ([(CONTENT_TYPE, "application/json")], text).into_response(),
+        Err(error) => failure(&error),
     }
 }
 
