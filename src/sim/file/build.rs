@@ -146,6 +146,8 @@ impl Builder {
             account: self
                 .accounts
                 .find_or_first(spec.account.as_ref(), &spec.name)?,
+            os: spec.os.clone(),
+            details: spec.details.clone(),
             state: match spec.state {
                 VmGiven::Running => VmState::Running,
                 VmGiven::Stopped | VmGiven::New => VmState::Stopped,

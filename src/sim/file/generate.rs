@@ -84,6 +84,8 @@ impl Generator {
             name: format!("vm-{index:05}"),
             zone: self.zone,
             account: self.account,
+            os: None,
+            details: None,
             state,
             started_once,
             created: world.now().shifted(-AGE_MAX_MS),

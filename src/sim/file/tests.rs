@@ -35,7 +35,12 @@ accounts:
   - {name: dev, apiKey: l, secretKey: t, enabled: false}
 offerings: [{name: any}, {name: ten, sizeGib: 10}]
 vms:
-  - {name: web, zone: b, account: dev, id: 0f8a2c1e-5d34-4b7a-9c1d-2e6f7a8b9c0d}
+  - name: web
+    zone: b
+    account: dev
+    id: 0f8a2c1e-5d34-4b7a-9c1d-2e6f7a8b9c0d
+    os: Windows Server 2022 (64-bit)
+    details: {dataDiskController: scsi}
   - {name: idle, state: New}
 volumes:
   - {name: old, sizeGib: 3, age: 720h, state: Destroy}
@@ -61,7 +66,11 @@ volumes:
     let raw = row("raw");
     assert_eq!(raw.uuid.to_string(), "6f1a0b9c-8d7e-4f60-a1b2-c3d4e5f60718");
     assert_eq!(raw.state, VolumeState::Allocated);
-    assert_eq!(world.vm(web).state, VmState::Running);
+    let web = world.vm(web);
+    assert_eq!(web.state, VmState::Running);
+    assert_eq!(web.details["dataDiskController"], "scsi");
+    let root = web.guest.as_ref().expect("it runs").disks()[0];
+    assert_eq!(root.bus, crate::sim::world::Bus::Ide);
 }
 
 #[test]

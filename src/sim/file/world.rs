@@ -65,6 +65,10 @@ pub(super) struct VmSpec {
     pub account: Option<Placed>,
     #[serde(default)]
     pub state: VmGiven,
+    /// Absent: the usual one.
+    pub os: Option<String>,
+    /// Absent: the usual ones.
+    pub details: Option<BTreeMap<String, String>>,
 }
 
 /// In which state a VM begins.

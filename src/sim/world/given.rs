@@ -1,5 +1,7 @@
 //! Rows that are there from the beginning: given by a file or a generator, not made by calls.
 
+use std::collections::BTreeMap;
+
 use uuid::Uuid;
 
 use crate::sim::refusal::Refusal;
@@ -22,6 +24,10 @@ pub struct GivenVm {
     pub zone: ZoneNo,
     /// Whose it is.
     pub account: AccountNo,
+    /// Its guest OS; `None`: the usual one.
+    pub os: Option<String>,
+    /// Its details; `None`: the usual ones.
+    pub details: Option<BTreeMap<String, String>>,
     /// Running or Stopped.
     pub state: VmState,
     /// Whether it ever ran.
@@ -76,25 +82,25 @@ impl World {
         {
             return Err(Refusal::invalid(format!("another VM has the id {uuid}")));
         }
-        let GivenVm {
-            name,
-            zone,
-            account,
-            state,
-            ..
-        } = given;
+        let (name, zone, account) = (&given.name, given.zone, given.account);
         let no = if given.started_once {
-            self.add_vm(&name, zone, account, state)
+            self.add_vm(name, zone, account, VmState::Stopped)
         } else {
-            self.add_new_vm(&name, zone, account)
+            self.add_new_vm(name, zone, account)
         };
         let row = self.vm_mut(no);
         row.created = given.created;
-        if let Some(uuid) = given.uuid {
-            row.uuid = uuid;
-        }
+        row.uuid = given.uuid.unwrap_or(row.uuid);
+        row.os = given.os.unwrap_or_else(|| std::mem::take(&mut row.os));
+        row.details = given
+            .details
+            .unwrap_or_else(|| std::mem::take(&mut row.details));
         for volume in row.disks.clone().into_values() {
             self.volume_mut(volume).created = given.created;
+        }
+        if given.state == VmState::Running {
+            self.boot(no).expect("its only disk was just made");
+            self.vm_mut(no).state = VmState::Running;
         }
         Ok(no)
     }
