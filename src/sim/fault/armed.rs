@@ -13,17 +13,9 @@ use super::{Count, DropWhen, Facts, Fault, OutageMode, Target};
 const STORAGE_AWAY: &str =
     "com.cloud.exception.StorageUnavailableException: the primary storage pool is unreachable";
 
-/// What KVM's agent says when the guest keeps the disk (`KVMStorageProcessor.java`).
-const KEPT_BY_GUEST: &str = "Could not detach volume after sending the command and waiting for \
-                             [10000] milliseconds. Probably the VM does not support the sent \
-                             detach command or the device is busy at the moment. Try again in a \
-                             couple of minutes.";
-
-/// What a failed expunge says (`VolumeApiServiceImpl.java`, `expungeVolumesInPrimaryOrSecondary`).
-const NOT_EXPUNGED: &str = "Failed to expunge the volume from the primary storage";
-
-/// `wait.detach.device` in milliseconds (`VolumeApiServiceImpl.java`).
-const WAIT_DETACH_MS: u64 = 10_000;
+/// What a failed expunge says (`VolumeApiServiceImpl.java`,
+/// `expungeVolumesInPrimaryOrSecondary`).
+const NOT_EXPUNGED: &str = "Failed to expunge the volume in Primary data store";
 
 /// Faults that are used up are remembered for the lists, the last so many.
 const SPENT_MAX: usize = 1000;
@@ -245,10 +237,7 @@ impl Effect {
             }
             Fault::FailJob { text, .. } => Self::Trouble(Trouble::Fails(text.clone())),
             Fault::StorageFailure { .. } => Self::Trouble(Trouble::Fails(STORAGE_AWAY.to_owned())),
-            Fault::DetachTimeout { .. } => Self::Trouble(Trouble::FailsAfter {
-                ms: WAIT_DETACH_MS,
-                text: KEPT_BY_GUEST.to_owned(),
-            }),
+            Fault::DetachTimeout { .. } => Self::Trouble(Trouble::DiskKept),
             Fault::DeleteStuck { .. } => Self::Trouble(Trouble::Fails(NOT_EXPUNGED.to_owned())),
             Fault::PurgeJob { .. } => Self::Trouble(Trouble::Purged),
             Fault::LoseJob { when, .. } => Self::Trouble(match when {

@@ -7,11 +7,15 @@ use crate::sim::refusal::Refusal;
 use super::World;
 use super::job::{Flow, Stage};
 use super::rows::{Attachment, JobNo, VmNo, VmState, VolumeKind, VolumeNo, VolumeState};
+use super::work::Work;
 
 /// The device id of the root disk.
 const ROOT_DEVICE: u32 = 0;
 /// The device id of the CD-ROM.
 const CDROM_DEVICE: u32 = 3;
+
+/// `wait.detach.device` in milliseconds (`VolumeApiServiceImpl.java`).
+pub(super) const WAIT_DETACH_MS: u64 = 10_000;
 
 impl World {
     pub(super) fn run_attach(
@@ -335,6 +339,25 @@ impl World {
             | Stage::Settling
             | Stage::Working => unreachable_stage(stage),
         }
+    }
+
+    /// What a detach says whose disk the guest keeps (`KVMStorageProcessor.java`,
+    /// `attachOrDetachDevice`).
+    pub(super) fn disk_kept(&self, work: &Work) -> Refusal {
+        let (volume, vm) = if let Work::Detach { volume, vm, .. } = work {
+            (*volume, *vm)
+        } else {
+            (None, None)
+        };
+        Refusal::runtime(format!(
+            "Failed to detach volume {} from VM {}; \
+             com.cloud.exception.InternalErrorException: Could not detach volume after sending \
+             the command and waiting for [{WAIT_DETACH_MS}] milliseconds. Probably the VM does \
+             not support the sent detach command or the device is busy at the moment. Try again \
+             in a couple of minutes.",
+            volume.map_or("", |no| &self.volume(no).name),
+            vm.map_or("", |no| &self.vm(no).name),
+        ))
     }
 
     fn check_detach(

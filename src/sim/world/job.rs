@@ -11,6 +11,7 @@ use crate::sim::refusal::Refusal;
 use crate::sim::time::SimTime;
 
 use super::World;
+use super::attach::WAIT_DETACH_MS;
 use super::rows::{AccountNo, JobNo, Vm, VmNo, VmState, Volume, VolumeNo, VolumeState};
 use super::work::Work;
 
@@ -26,13 +27,8 @@ pub enum Trouble {
     Delay(u64),
     /// The agent answers with this error.
     Fails(String),
-    /// The agent waits for so many milliseconds, then answers with this error.
-    FailsAfter {
-        /// How long it waits, in milliseconds, if that is longer than usual.
-        ms: u64,
-        /// The error.
-        text: String,
-    },
+    /// The guest does not release the disk that is detached.
+    DiskKept,
     /// Its row is purged when it ends.
     Purged,
     /// The management server that runs it is declared gone, before it took effect: it ends as
@@ -265,8 +261,8 @@ impl World {
             Some(Trouble::Delay(more)) => {
                 self.schedule(millis.saturating_add(more), Event::Reach(no, next));
             }
-            Some(Trouble::FailsAfter { ms, .. }) => {
-                self.schedule(millis.max(ms), Event::Reach(no, next));
+            Some(Trouble::DiskKept) => {
+                self.schedule(millis.max(WAIT_DETACH_MS), Event::Reach(no, next));
             }
             Some(
                 Trouble::Fails(_) | Trouble::Purged | Trouble::LostBefore | Trouble::LostAfter,
@@ -280,9 +276,8 @@ impl World {
         let work = job.work.clone();
         if let Stage::Plugging { .. } | Stage::Unplugging { .. } | Stage::Working = stage {
             match &job.trouble {
-                Some(Trouble::Fails(text) | Trouble::FailsAfter { text, .. }) => {
-                    return Err(Refusal::runtime(text.clone()));
-                }
+                Some(Trouble::Fails(text)) => return Err(Refusal::runtime(text.clone())),
+                Some(Trouble::DiskKept) => return Err(self.disk_kept(&work)),
                 Some(Trouble::LostBefore) => {
                     self.take_back(&work);
                     return Ok(Flow::Done(Outcome::Lost));

@@ -146,13 +146,12 @@ impl World {
         self.check_destroy(volume, true)?;
         self.destroy(volume)?;
         match trouble {
-            Some(Trouble::Fails(text) | Trouble::FailsAfter { text, .. }) => {
-                Err(Refusal::runtime(text.clone()))
-            }
+            Some(Trouble::Fails(text)) => Err(Refusal::runtime(text.clone())),
             // About jobs, which it has none of.
             Some(
                 Trouble::Delay(_)
                 | Trouble::NeverEnds
+                | Trouble::DiskKept
                 | Trouble::Purged
                 | Trouble::LostBefore
                 | Trouble::LostAfter,

@@ -287,6 +287,10 @@ fn a_guest_that_keeps_its_disk_fails_the_detach_after_ten_seconds() {
     let job = rig.job(&job);
     assert_eq!(job["jobresultcode"], 530, "{job}");
     let why = text(&job["jobresult"]["errortext"]);
+    assert!(
+        why.starts_with("Failed to detach volume v from VM appliance; "),
+        "{why}"
+    );
     assert!(why.contains("waiting for [10000] milliseconds"), "{why}");
     assert!(rig.is_plugged("appliance", &id));
 }
