@@ -93,7 +93,7 @@ enum Command {
     #[command(flatten)]
     Brief(Brief),
     Run(run::Args),
-    Sim(sim::Args),
+    Sim(Box<sim::Args>),
     Demo(demo::Args),
 }
 
@@ -205,8 +205,8 @@ pub async fn run(cli: Cli, io: &mut Io<'_>) -> anyhow::Result<ExitCode> {
             run::run(&args, &config).await
         }
         Command::Sim(args) => {
-            global.log(Some("info"))?;
-            sim::run(args).await?;
+            global.log(args.serves().then_some("info"))?;
+            sim::run(*args, io).await?;
             Ok(Exit::Fine.into())
         }
         Command::Demo(args) => {

@@ -16,10 +16,13 @@
 
 pub mod control;
 pub mod fault;
+pub mod file;
 pub mod front;
 pub mod host;
 mod refusal;
+mod serial;
 pub mod server;
+pub mod state;
 mod time;
 pub mod view;
 pub mod world;

@@ -1,121 +1,86 @@
-//! `volume-daemon sim`: a simulated CloudStack to try things on.
+//! `volume-daemon sim`: a simulated CloudStack to try things on, and what can be done to one
+//! that runs.
+//!
+//! Owns arguments and output. What the simulator is stands in [`crate::sim`].
 
-use std::io::Write as _;
-use std::path::PathBuf;
+mod control;
+mod run;
 
-use anyhow::Context as _;
-use serde::Serialize;
-use tokio::net::TcpListener;
-use uuid::Uuid;
-
-use crate::sim::server::HostConfig;
-use crate::sim::world::{ADMIN_API_KEY, ADMIN_SECRET_KEY, Latencies, Settings};
-use crate::sim::{ClockMode, Handle, SimConfig, SimTime, serve};
-
-/// Where an explicit clock begins: 2026-01-01T00:00:00Z.
-const EXPLICIT_START: SimTime = SimTime::from_millis(1_767_225_600_000);
+use super::output::Io;
+use crate::sim::file::STANDARD_WORLD;
 
 /// Runs a simulated CloudStack, to try things against.
+///
+/// Without a command it runs one.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 Examples:
   volume-daemon sim                        prints its endpoint and keys as one line of JSON
   volume-daemon sim --listen 127.0.0.1:8096 --latency-ms 50 --seed 7
-  volume-daemon sim --host-dir /tmp/guest --self-vm appliance")]
+  volume-daemon sim --host-dir /tmp/guest --self-vm appliance
+  volume-daemon sim --world world.yaml --faults faults.yaml --state sim.json
+  volume-daemon sim --vms 1000 --volumes 100000
+
+With VOLUME_DAEMON_SIM_CONTROL set to the control URL of a simulator that runs:
+  volume-daemon sim fault add '{kind: stuckJob, on: {command: attachVolume}}'
+  volume-daemon sim op '{op: stopVm, vm: appliance}'
+  volume-daemon sim advance 30s
+  volume-daemon sim dump"
+)]
 pub struct Args {
-    /// Where to listen; port 0 takes a free one
-    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS:PORT")]
-    listen: std::net::SocketAddr,
-
-    /// Show one VM's guest under this directory: dev, sys and proc
-    #[arg(long, value_name = "DIR")]
-    host_dir: Option<PathBuf>,
-
-    /// The VM to show under --host-dir, by name or id
-    #[arg(long, default_value = "appliance", value_name = "VM")]
-    self_vm: String,
-
-    /// Let everything take so long, instead of realistic times
-    #[arg(long, value_name = "MS")]
-    latency_ms: Option<u64>,
-
-    /// Begin at 2026-01-01 and move only by POST /control/clock/advance
-    #[arg(long)]
-    explicit_clock: bool,
-
-    /// Decides all ids
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    seed: u64,
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: run::RunArgs,
 }
 
-/// What is printed once it runs, as one line of JSON.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Started<'a> {
-    endpoint: String,
-    control: String,
-    api_key: &'a str,
-    secret_key: &'a str,
-    vms: std::collections::BTreeMap<String, Uuid>,
+// What each is for is said where its arguments are.
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Run(run::RunArgs),
+    World(World),
+    Snapshot(control::Snapshot),
+    Restore(control::Restore),
+    Advance(control::Advance),
+    Fault(control::Fault),
+    Op(control::Op),
+    Dump(control::Dump),
 }
 
-/// Runs the simulator until it is interrupted.
+/// Prints the standard world as a file, with comments: a start for one's own.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  volume-daemon sim world > world.yaml
+  volume-daemon sim --world world.yaml")]
+struct World {}
+
+impl Args {
+    /// Whether it runs for long, as opposed to asking one that runs.
+    pub const fn serves(&self) -> bool {
+        matches!(self.command, None | Some(Command::Run(_)))
+    }
+}
+
+/// Runs a simulator until it is interrupted, or asks one that runs.
 ///
 /// # Errors
-/// If it cannot listen or keep the guest's directory.
-pub async fn run(args: Args) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        args.listen.ip().is_loopback(),
-        "the simulator's keys are public, so it only listens on loopback, not on {}",
-        args.listen
-    );
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", args.listen))?;
-    let settings = Settings {
-        seed: args.seed,
-        latencies: args
-            .latency_ms
-            .map_or_else(Latencies::default, Latencies::all),
-        ..Settings::default()
-    };
-    let config = SimConfig {
-        settings,
-        clock: if args.explicit_clock {
-            ClockMode::Explicit(EXPLICIT_START)
-        } else {
-            ClockMode::Real
-        },
-        host: args.host_dir.map(|dir| HostConfig {
-            dir,
-            vm: args.self_vm,
-        }),
-    };
-    let sim = serve(listener, config).await?;
-    announce(&sim)?;
-    tokio::signal::ctrl_c()
-        .await
-        .context("cannot wait for an interrupt")?;
-    sim.shutdown().await?;
-    Ok(())
-}
-
-fn announce(sim: &Handle) -> anyhow::Result<()> {
-    let started = Started {
-        endpoint: sim.endpoint(),
-        control: format!("http://{}/control", sim.address()),
-        api_key: ADMIN_API_KEY,
-        secret_key: ADMIN_SECRET_KEY,
-        vms: sim.with(|front| {
-            front
-                .world()
-                .vms()
-                .map(|(_, vm)| (vm.name.clone(), vm.uuid))
-                .collect()
-        })?,
-    };
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{}", serde_json::to_string(&started)?)?;
-    out.flush()?;
-    Ok(())
+/// If it cannot listen or keep its files, or the one that was asked refuses.
+pub async fn run(args: Args, io: &mut Io<'_>) -> anyhow::Result<()> {
+    match args.command {
+        None => run::run(args.run).await,
+        Some(Command::Run(args)) => run::run(args).await,
+        Some(Command::World(World {})) => {
+            io.out.write_all(STANDARD_WORLD.as_bytes())?;
+            Ok(())
+        }
+        Some(Command::Snapshot(args)) => control::snapshot(&args).await,
+        Some(Command::Restore(args)) => control::restore(&args).await,
+        Some(Command::Advance(args)) => control::advance(&args, io).await,
+        Some(Command::Fault(args)) => control::fault(args, io).await,
+        Some(Command::Op(args)) => control::op(&args, io).await,
+        Some(Command::Dump(args)) => control::dump(&args, io).await,
+    }
 }

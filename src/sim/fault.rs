@@ -1,20 +1,23 @@
-//! What goes wrong, on demand. Faults are armed for a command, perhaps for one volume, and so
-//! many times; a restart or an outage happens at once.
+//! What goes wrong, on demand: each fault says what, for which requests, how often and when.
+//!
+//! [`Faults`] keeps the armed ones and says for each request what strikes it. What that means
+//! is up to the front and the world. Deterministic: chance comes from seeds.
+
+mod armed;
+mod target;
+mod wire;
 
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
-use super::time::SimTime;
-use super::world::Trouble;
+pub use armed::Armed;
+pub(super) use armed::{Faults, Mishap, Rebuff};
+pub use target::{Count, Patterns, Probability, Target, When};
+pub(super) use target::{Facts, Sort};
+pub use wire::{FaultFile, FaultKind};
 
-/// One thing that goes wrong.
+/// One thing that goes wrong. JSON and YAML name it by `kind`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(
-    tag = "kind",
-    rename_all = "camelCase",
-    rename_all_fields = "camelCase",
-    deny_unknown_fields
-)]
+#[serde(try_from = "wire::Wire", into = "wire::Wire")]
 pub enum Fault {
     /// The connection is closed instead of an answer.
     DropResponse {
@@ -25,6 +28,19 @@ pub enum Fault {
     },
     /// The answer comes later; the command takes effect at once.
     DelayResponse {
+        /// For which requests.
+        on: Target,
+        /// How much later, in milliseconds.
+        ms: u64,
+    },
+    /// A proxy sends the request twice: both take effect, the second is answered.
+    DuplicateRequest {
+        /// For which requests.
+        on: Target,
+    },
+    /// The request is held up on its way: the client sees its connection closed, and only
+    /// later the command takes effect.
+    LateRequest {
         /// For which requests.
         on: Target,
         /// How much later, in milliseconds.
@@ -42,6 +58,19 @@ pub enum Fault {
         /// For which requests.
         on: Target,
     },
+    /// 503, as a management server that goes into maintenance answers (`ApiServer.java`); the
+    /// command does not take effect.
+    ServiceUnavailable {
+        /// For which requests.
+        on: Target,
+    },
+    /// 530 in answer to the request; the command does not take effect.
+    InternalError {
+        /// For which requests.
+        on: Target,
+        /// With which words.
+        text: String,
+    },
     /// The job's agent never answers: transitional states and the VM's queue stay as they are.
     StuckJob {
         /// For which requests.
@@ -54,12 +83,77 @@ pub enum Fault {
         /// How much longer, in milliseconds.
         ms: u64,
     },
+    /// The agent of a detach takes longer, and whatever link there is by then is cleared, also
+    /// one to another VM (apache/cloudstack#14214).
+    StragglingDetach {
+        /// For which requests.
+        on: Target,
+        /// How much longer, in milliseconds.
+        ms: u64,
+    },
     /// The job's agent fails: 530.
     FailJob {
         /// For which requests.
         on: Target,
         /// With which words.
         text: String,
+    },
+    /// The storage cannot be reached: 530 in the job, or in the answer of deleteVolume.
+    StorageFailure {
+        /// For which requests.
+        on: Target,
+    },
+    /// The guest does not release the disk: after `wait.detach.device` the detach fails with
+    /// 530 and everything is as before.
+    DetachTimeout {
+        /// For which requests.
+        on: Target,
+    },
+    /// The storage does not delete the volume: 530, and it stays in Destroy.
+    DeleteStuck {
+        /// For which requests.
+        on: Target,
+    },
+    /// The job's row is purged when it ends, as if `job.expire.minutes` were over.
+    PurgeJob {
+        /// For which requests.
+        on: Target,
+    },
+    /// The server that runs the job is declared gone: it ends with 530 and without a
+    /// `jobresult`.
+    LoseJob {
+        /// For which requests.
+        on: Target,
+        /// Before or after it took effect.
+        when: DropWhen,
+    },
+    /// Rows were removed while a client paged: each page begins so many rows later.
+    MissRows {
+        /// For which requests.
+        on: Target,
+        /// How many rows.
+        rows: u32,
+    },
+    /// Rows were added while a client paged: each page but the first begins so many rows
+    /// earlier.
+    RepeatRows {
+        /// For which requests.
+        on: Target,
+        /// How many rows.
+        rows: u32,
+    },
+    /// Listings come from a replica of the database that lags behind.
+    StaleListing {
+        /// For which requests.
+        on: Target,
+        /// How often the replica catches up, in milliseconds: what it shows is up to so old.
+        ms: u64,
+    },
+    /// The clock of the management server is set wrong: `Date`, what counts as expired, and
+    /// the times it writes from now on. At once, until another one or until faults are cleared.
+    ClockSkew {
+        /// How many milliseconds it is ahead; negative: behind.
+        ms: i64,
     },
     /// The management server is away for a while.
     Outage {
@@ -71,45 +165,15 @@ pub enum Fault {
     /// The management server restarts: every unfinished job is lost.
     Restart {
         /// Attaches under way stay plugged in the guest.
-        #[serde(default)]
         keep_plugged: bool,
     },
-}
-
-/// For which requests a fault is meant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Target {
-    /// The command, as `attachVolume`; absent: any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub command: Option<String>,
-    /// The volume the request names; absent: any or none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub volume: Option<Uuid>,
-    /// How many more times; 1 if absent.
-    #[serde(default = "once")]
-    pub count: u32,
-}
-
-const fn once() -> u32 {
-    1
-}
-
-impl Target {
-    /// The next request with this command.
-    pub fn next(command: &str) -> Self {
-        Self {
-            command: Some(command.to_owned()),
-            volume: None,
-            count: 1,
-        }
-    }
-
-    fn hits(&self, command: &str, volumes: &[Uuid]) -> bool {
-        self.count > 0
-            && self.command.as_ref().is_none_or(|wanted| wanted == command)
-            && self.volume.is_none_or(|wanted| volumes.contains(&wanted))
-    }
+    /// A skew, outage or restart not at once, but at a moment.
+    At {
+        /// When, counted from the moment it is armed.
+        at: When,
+        /// What.
+        fault: Box<Self>,
+    },
 }
 
 /// When an answer is dropped.
@@ -132,166 +196,71 @@ pub enum OutageMode {
     Unavailable,
 }
 
-/// What goes wrong with one request, taken from the armed faults.
-#[derive(Debug, Default)]
-pub(super) struct Mishap {
-    pub drop: Option<DropWhen>,
-    pub delay_ms: u64,
-    pub throttled_ms: Option<u64>,
-    pub bad_gateway: bool,
-    pub trouble: Option<Trouble>,
-}
-
-/// The armed faults.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Faults {
-    armed: Vec<Fault>,
-    outage: Option<(OutageMode, SimTime)>,
-}
-
-impl Faults {
-    pub(super) fn arm(&mut self, fault: Fault) {
-        self.armed.push(fault);
-    }
-
-    pub(super) fn begin_outage(&mut self, mode: OutageMode, until: SimTime) {
-        self.outage = Some((mode, until));
-    }
-
-    pub(super) fn outage(&self, now: SimTime) -> Option<OutageMode> {
-        self.outage
-            .filter(|(_, until)| now < *until)
-            .map(|(mode, _)| mode)
-    }
-
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
-    }
-
-    pub(super) fn armed(&self) -> &[Fault] {
-        &self.armed
-    }
-
-    /// Takes what is armed for a request: of each kind the first that fits.
-    pub(super) fn strike(&mut self, command: &str, volumes: &[Uuid]) -> Mishap {
-        let mut mishap = Mishap::default();
-        for fault in &mut self.armed {
-            match fault {
-                Fault::DropResponse { on, when } => {
-                    if mishap.drop.is_none() && take(on, command, volumes) {
-                        mishap.drop = Some(*when);
-                    }
-                }
-                Fault::DelayResponse { on, ms } => {
-                    if mishap.delay_ms == 0 && take(on, command, volumes) {
-                        mishap.delay_ms = *ms;
-                    }
-                }
-                Fault::TooManyRequests { on, retry_after_ms } => {
-                    if mishap.throttled_ms.is_none() && take(on, command, volumes) {
-                        mishap.throttled_ms = Some(*retry_after_ms);
-                    }
-                }
-                Fault::BadGateway { on } => {
-                    if !mishap.bad_gateway && take(on, command, volumes) {
-                        mishap.bad_gateway = true;
-                    }
-                }
-                Fault::StuckJob { on } => {
-                    if mishap.trouble.is_none() && take(on, command, volumes) {
-                        mishap.trouble = Some(Trouble::NeverEnds);
-                    }
-                }
-                Fault::DelayJob { on, ms } => {
-                    if mishap.trouble.is_none() && take(on, command, volumes) {
-                        mishap.trouble = Some(Trouble::Delay(*ms));
-                    }
-                }
-                Fault::FailJob { on, text } => {
-                    if mishap.trouble.is_none() && take(on, command, volumes) {
-                        mishap.trouble = Some(Trouble::Fails(text.clone()));
-                    }
-                }
-                // These two are never armed: they happen when they are injected.
-                Fault::Outage { .. } | Fault::Restart { .. } => {}
-            }
+impl Fault {
+    /// For which requests it is meant; `None` for what happens at a moment.
+    pub const fn target(&self) -> Option<&Target> {
+        match self {
+            Self::DropResponse { on, .. }
+            | Self::DelayResponse { on, .. }
+            | Self::DuplicateRequest { on }
+            | Self::LateRequest { on, .. }
+            | Self::TooManyRequests { on, .. }
+            | Self::BadGateway { on }
+            | Self::ServiceUnavailable { on }
+            | Self::InternalError { on, .. }
+            | Self::StuckJob { on }
+            | Self::DelayJob { on, .. }
+            | Self::StragglingDetach { on, .. }
+            | Self::FailJob { on, .. }
+            | Self::StorageFailure { on }
+            | Self::DetachTimeout { on }
+            | Self::DeleteStuck { on }
+            | Self::PurgeJob { on }
+            | Self::LoseJob { on, .. }
+            | Self::MissRows { on, .. }
+            | Self::RepeatRows { on, .. }
+            | Self::StaleListing { on, .. } => Some(on),
+            Self::ClockSkew { .. }
+            | Self::Outage { .. }
+            | Self::Restart { .. }
+            | Self::At { .. } => None,
         }
-        self.armed.retain(|fault| !used_up(fault));
-        mishap
     }
-}
 
-fn take(on: &mut Target, command: &str, volumes: &[Uuid]) -> bool {
-    let hit = on.hits(command, volumes);
-    if hit {
-        on.count -= 1;
-    }
-    hit
-}
-
-fn used_up(fault: &Fault) -> bool {
-    match fault {
-        Fault::DropResponse { on, .. }
-        | Fault::DelayResponse { on, .. }
-        | Fault::TooManyRequests { on, .. }
-        | Fault::BadGateway { on }
-        | Fault::StuckJob { on }
-        | Fault::DelayJob { on, .. }
-        | Fault::FailJob { on, .. } => on.count == 0,
-        Fault::Outage { .. } | Fault::Restart { .. } => true,
+    /// Whether such a request can be struck by this kind at all. What cannot is not counted.
+    fn concerns(&self, request: &Facts<'_>) -> bool {
+        match self {
+            Self::DropResponse { .. }
+            | Self::DelayResponse { .. }
+            | Self::DuplicateRequest { .. }
+            | Self::LateRequest { .. }
+            | Self::TooManyRequests { .. }
+            | Self::BadGateway { .. }
+            | Self::ServiceUnavailable { .. }
+            | Self::InternalError { .. } => true,
+            Self::StuckJob { .. }
+            | Self::DelayJob { .. }
+            | Self::PurgeJob { .. }
+            | Self::LoseJob { .. } => request.sort == Sort::Job,
+            Self::FailJob { .. } | Self::StorageFailure { .. } => {
+                request.sort == Sort::Job || request.command == "deleteVolume"
+            }
+            Self::StragglingDetach { .. } | Self::DetachTimeout { .. } => {
+                request.command == "detachVolume"
+            }
+            Self::DeleteStuck { .. } => {
+                matches!(request.command, "deleteVolume" | "destroyVolume")
+            }
+            Self::MissRows { .. } | Self::RepeatRows { .. } | Self::StaleListing { .. } => {
+                request.sort == Sort::Listing
+            }
+            Self::ClockSkew { .. }
+            | Self::Outage { .. }
+            | Self::Restart { .. }
+            | Self::At { .. } => false,
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn faults_are_read_from_json() {
-        let text =
-            r#"{"kind":"dropResponse","on":{"command":"createVolume"},"when":"afterCommit"}"#;
-        let fault: Fault = serde_json::from_str(text).expect("a fault");
-        assert_eq!(
-            fault,
-            Fault::DropResponse {
-                on: Target::next("createVolume"),
-                when: DropWhen::AfterCommit
-            }
-        );
-        let restart: Fault = serde_json::from_str(r#"{"kind":"restart"}"#).expect("a fault");
-        assert_eq!(
-            restart,
-            Fault::Restart {
-                keep_plugged: false
-            }
-        );
-        for wrong in [
-            r#"{"kind":"restart","keepPluged":true}"#,
-            r#"{"kind":"stuckJob","on":{"comand":"x"}}"#,
-            r#"{"kind":"badLuck"}"#,
-        ] {
-            assert!(serde_json::from_str::<Fault>(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_fault_strikes_as_often_as_it_says_and_only_its_target() {
-        let volume = Uuid::from_u128(7);
-        let mut faults = Faults::default();
-        faults.arm(Fault::StuckJob {
-            on: Target {
-                command: Some("attachVolume".to_owned()),
-                volume: Some(volume),
-                count: 2,
-            },
-        });
-        assert_eq!(faults.strike("detachVolume", &[volume]).trouble, None);
-        assert_eq!(faults.strike("attachVolume", &[]).trouble, None);
-        for _ in 0..2 {
-            let mishap = faults.strike("attachVolume", &[volume]);
-            assert_eq!(mishap.trouble, Some(Trouble::NeverEnds));
-        }
-        assert_eq!(faults.strike("attachVolume", &[volume]).trouble, None);
-        assert!(faults.armed().is_empty());
-    }
-}
+mod tests;

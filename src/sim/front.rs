@@ -6,21 +6,26 @@ mod commands;
 mod envelope;
 mod jobs;
 mod lists;
+mod mishaps;
 mod params;
 mod sign;
 mod tags;
 mod vms;
 mod volumes;
 
-use serde::Serialize;
+use std::collections::BTreeMap;
 
-use super::fault::{DropWhen, Fault, Faults, Mishap, OutageMode};
+use serde::{Deserialize, Serialize};
+
+use super::fault::{DropWhen, Faults, Mishap, OutageMode, Rebuff};
+use super::refusal::Refusal;
 use super::time::SimTime;
 use super::world::{AccountNo, Trouble, World};
 
 use args::Args;
 use commands::Command;
 use envelope::{Answer, ApiError};
+use mishaps::Replica;
 use params::Params;
 
 pub use sign::signature;
@@ -29,8 +34,13 @@ pub use sign::signature;
 /// (`ServerDaemon.java`); a long list of ids has to be posted.
 const QUERY_BYTES_MAX: usize = 8192;
 
+/// The names of all commands.
+pub(super) fn command_names() -> impl Iterator<Item = &'static str> {
+    commands::COMMANDS.iter().map(|command| command.name)
+}
+
 /// A request to `/client/api`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct HttpRequest {
     /// The method, as `GET`.
     pub method: String,
@@ -76,10 +86,18 @@ pub enum Delivery {
 }
 
 /// The front and the world behind it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Front {
     world: World,
     faults: Faults,
+    /// How many milliseconds the management server's clock is ahead.
+    skew: i64,
+    /// Requests that are still on their way, by arrival.
+    #[serde(with = "super::serial::as_list")]
+    late: BTreeMap<(SimTime, u64), HttpRequest>,
+    /// What stale listings show, by the number of their fault.
+    replicas: BTreeMap<u64, Replica>,
 }
 
 /// A command being carried out.
@@ -96,6 +114,9 @@ impl Front {
         Self {
             world,
             faults: Faults::default(),
+            skew: 0,
+            late: BTreeMap::new(),
+            replicas: BTreeMap::new(),
         }
     }
 
@@ -109,45 +130,11 @@ impl Front {
         &mut self.world
     }
 
-    /// Runs what is due at `now`.
-    pub fn advance(&mut self, now: SimTime) {
-        self.world.advance(now);
-    }
-
-    /// Lets something go wrong: a restart or an outage at once, anything else when its request
-    /// comes.
-    pub fn inject(&mut self, fault: Fault) {
-        match fault {
-            Fault::Outage { mode, ms } => {
-                let until = self.world.now().plus_millis(ms);
-                self.faults.begin_outage(mode, until);
-            }
-            Fault::Restart { keep_plugged } => self.world.restart_management_server(keep_plugged),
-            Fault::DropResponse { .. }
-            | Fault::DelayResponse { .. }
-            | Fault::TooManyRequests { .. }
-            | Fault::BadGateway { .. }
-            | Fault::StuckJob { .. }
-            | Fault::DelayJob { .. }
-            | Fault::FailJob { .. } => self.faults.arm(fault),
-        }
-    }
-
-    /// The faults that wait for their request.
-    pub fn armed_faults(&self) -> &[Fault] {
-        self.faults.armed()
-    }
-
-    /// Disarms all faults and ends an outage.
-    pub fn clear_faults(&mut self) {
-        self.faults.clear();
-    }
-
     /// Answers one request. Order of checks as in `ApiServlet.java` and `ApiServer.java`.
     pub fn handle(&mut self, request: &HttpRequest, now: SimTime) -> HttpAnswer {
-        self.world.advance(now);
+        self.advance(now);
         let date = self.world.now().http_date();
-        match self.faults.outage(self.world.now()) {
+        match self.faults.outage(self.now()) {
             Some(OutageMode::Closed) => return dropped(date, DropWhen::BeforeCommit),
             Some(OutageMode::Unavailable) => return html(date, 503, "Service Unavailable"),
             None => {}
@@ -159,36 +146,51 @@ impl Front {
             return html(date, 414, "URI Too Long");
         }
         let params = Params::decode(&request.query, &request.body);
-        let name = params.get("command").unwrap_or_default();
-        let mishap = self.faults.strike(name, &params.volumes());
+        let mishap = self.mishap(&params);
         if mishap.drop == Some(DropWhen::BeforeCommit) {
             return dropped(date, DropWhen::BeforeCommit);
         }
-        if mishap.bad_gateway {
+        if let Some(millis) = mishap.late_ms {
+            self.hold_up(request, millis);
+            return dropped(date, DropWhen::BeforeCommit);
+        }
+        if mishap.rebuff == Some(Rebuff::BadGateway) {
             return html(date, 502, "Bad Gateway");
         }
-        let delay_ms = mishap.delay_ms;
-        let drop = mishap.drop;
-        let mut answer = match self.carry_out(&params, mishap) {
-            Ok((command, answer)) => success(date, command, answer),
-            Err(error) => failure(date, &params, &error),
-        };
-        if let Some(when) = drop {
+        let mut answer = self.answer(&params, &mishap);
+        if mishap.duplicated {
+            answer = self.answer(&params, &mishap);
+        }
+        if let Some(when) = mishap.drop {
             answer.delivery = Delivery::Dropped(when);
-        } else if delay_ms > 0 {
+        } else if mishap.delay_ms > 0 {
             let own = match answer.delivery {
                 Delivery::Delayed(millis) => millis,
                 Delivery::Delivered | Delivery::Dropped(_) => 0,
             };
-            answer.delivery = Delivery::Delayed(own.saturating_add(delay_ms));
+            answer.delivery = Delivery::Delayed(own.saturating_add(mishap.delay_ms));
         }
         answer
+    }
+
+    /// Carries out a request whose client has gone.
+    fn carry_out_late(&mut self, request: &HttpRequest) {
+        let params = Params::decode(&request.query, &request.body);
+        self.answer(&params, &Mishap::default());
+    }
+
+    fn answer(&mut self, params: &Params, mishap: &Mishap) -> HttpAnswer {
+        let date = self.world.now().http_date();
+        match self.carry_out(params, mishap) {
+            Ok((command, answer)) => success(date, command, answer),
+            Err(error) => failure(date, params, &error),
+        }
     }
 
     fn carry_out(
         &mut self,
         params: &Params,
-        mishap: Mishap,
+        mishap: &Mishap,
     ) -> Result<(&'static Command, Answer), ApiError> {
         if !params
             .get("response")
@@ -196,14 +198,23 @@ impl Front {
         {
             return Err(ApiError::xml_not_simulated());
         }
-        let (caller, command) = self.verify(params, mishap.throttled_ms)?;
+        let (caller, command) = self.verify(params, mishap.rebuff.as_ref())?;
         params.check_characters()?;
-        let args = Args::bind(&self.world, command, &params.unpacked()?)?;
+        let world = match mishap.stale.and_then(|id| self.replicas.get_mut(&id)) {
+            Some(replica) => &mut replica.world,
+            None => &mut self.world,
+        };
+        let args = Args::bind(world, command, &params.unpacked()?)?.with_rows_off(mishap.rows_off);
+        match &mishap.rebuff {
+            Some(Rebuff::Unavailable) => return Err(ApiError::unavailable()),
+            Some(Rebuff::Internal(text)) => return Err(Refusal::runtime(text.clone()).into()),
+            Some(Rebuff::BadGateway | Rebuff::Throttled(_)) | None => {}
+        }
         let mut call = Call {
-            world: &mut self.world,
+            world,
             caller,
             args,
-            trouble: mishap.trouble,
+            trouble: mishap.trouble.clone(),
         };
         Ok((command, (command.run)(&mut call)?))
     }
@@ -212,7 +223,7 @@ impl Front {
     fn verify(
         &self,
         params: &Params,
-        throttled_ms: Option<u64>,
+        rebuff: Option<&Rebuff>,
     ) -> Result<(AccountNo, &'static Command), ApiError> {
         let Some(name) = params.get("command") else {
             return Err(ApiError::unauthorized_under("null"));
@@ -243,8 +254,8 @@ impl Front {
             return Err(ApiError::unauthorized());
         }
         // Before the signature is looked at.
-        if let Some(millis) = throttled_ms {
-            return Err(ApiError::throttled(millis));
+        if let Some(Rebuff::Throttled(millis)) = rebuff {
+            return Err(ApiError::throttled(*millis));
         }
         if !sign::matches(params.iter(), &account.secret_key, given) {
             return Err(ApiError::unauthorized());

@@ -3,6 +3,7 @@
 
 mod connection;
 mod control;
+mod keeper;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -29,6 +30,8 @@ use super::time::SimTime;
 use super::world::{Settings, VmNo, World};
 
 use connection::{Killable, KillableListener};
+
+pub use keeper::{KeepError, load, replace};
 
 /// The most of a form that is read (`server.properties.in`).
 const FORM_BYTES_MAX: usize = 1_048_576;
@@ -70,6 +73,14 @@ impl ClockMode {
     fn real_now() -> SimTime {
         SimTime::from_millis(jiff::Timestamp::now().as_millisecond())
     }
+
+    /// The moment at which a simulator that starts now begins.
+    pub fn now(self) -> SimTime {
+        match self {
+            Self::Real => Self::real_now(),
+            Self::Explicit(start) => start,
+        }
+    }
 }
 
 /// Why a simulator did not start or did not do something.
@@ -84,6 +95,15 @@ pub enum SimError {
     /// The world refused.
     #[error("the simulated world refused")]
     Refused(#[source] Refusal),
+    /// Its state file.
+    #[error("the simulator's state could not be kept")]
+    Keep(#[source] KeepError),
+    /// A state to go on from is of the future.
+    #[error(
+        "that state is of {0}, later than this machine's clock; start with an explicit clock to \
+         go on from it"
+    )]
+    Future(SimTime),
     /// The clock is not explicit.
     #[error("the clock is the machine's; start with an explicit clock to move it")]
     RealClock,
@@ -94,11 +114,8 @@ pub enum SimError {
 /// # Errors
 /// If the socket fails, the self VM is not there, or its tree cannot be written.
 pub async fn serve(listener: TcpListener, config: SimConfig) -> Result<Handle, SimError> {
-    let start = match config.clock {
-        ClockMode::Real => ClockMode::real_now(),
-        ClockMode::Explicit(start) => start,
-    };
-    serve_world(listener, World::standard(config.settings, start), config).await
+    let world = World::standard(config.settings, config.clock.now());
+    serve_world(listener, world, config).await
 }
 
 /// Starts a simulator with a world of your own; `config.settings` is not used.
@@ -110,6 +127,22 @@ pub async fn serve_world(
     world: World,
     config: SimConfig,
 ) -> Result<Handle, SimError> {
+    serve_front(listener, Front::new(world), config, None).await
+}
+
+/// Starts a simulator with a front of your own, say one that was restored, and keeps its state
+/// in a file, if one is given. `config.settings` is not used, nor the start of an explicit clock.
+///
+/// # Errors
+/// As [`serve`]; and if the front is of a time that the clock has not reached.
+pub async fn serve_front(
+    listener: TcpListener,
+    front: Front,
+    config: SimConfig,
+    state: Option<PathBuf>,
+) -> Result<Handle, SimError> {
+    check_time(config.clock, &front)?;
+    let world = front.world();
     let address = listener.local_addr().map_err(SimError::Socket)?;
     let host = match config.host {
         None => None,
@@ -123,19 +156,20 @@ pub async fn serve_world(
             })
         }
     };
-    let (time, _) = watch::channel(world.now());
+    let (time, _) = watch::channel(front.now());
     let shared = Arc::new(Shared {
         clock: config.clock,
-        inner: Mutex::new(Inner {
-            front: Front::new(world),
-            host,
-        }),
+        inner: Mutex::new(Inner { front, host }),
         time,
         changed: Notify::new(),
+        dirty: Notify::new(),
     });
     shared.with(|_| ())?;
     let stop = CancellationToken::new();
     let ticker = tokio::spawn(tick(Arc::clone(&shared), stop.clone()));
+    let keeper = state
+        .clone()
+        .map(|path| tokio::spawn(keeper::keep(Arc::clone(&shared), path, stop.clone())));
     let service = router(Arc::clone(&shared)).into_make_service_with_connect_info::<Killable>();
     let stopped = stop.clone();
     let server = tokio::spawn(async move {
@@ -149,7 +183,18 @@ pub async fn serve_world(
         stop,
         ticker,
         server,
+        keeper,
+        state,
     })
+}
+
+/// Time never goes back: a front of the future would stand still until its time has come.
+fn check_time(clock: ClockMode, front: &Front) -> Result<(), SimError> {
+    let late = clock == ClockMode::Real && front.now() > ClockMode::real_now();
+    if late {
+        return Err(SimError::Future(front.now()));
+    }
+    Ok(())
 }
 
 /// A running simulator. Dropping it stops it.
@@ -160,6 +205,8 @@ pub struct Handle {
     stop: CancellationToken,
     ticker: JoinHandle<()>,
     server: JoinHandle<std::io::Result<()>>,
+    keeper: Option<JoinHandle<()>>,
+    state: Option<PathBuf>,
 }
 
 impl Handle {
@@ -206,10 +253,10 @@ impl Handle {
             .advance_explicit(u64::try_from(by.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// Stops, after the requests under way.
+    /// Stops, after the requests under way, and writes the state file for the last time.
     ///
     /// # Errors
-    /// If serving had failed.
+    /// If serving had failed, or the state cannot be written.
     pub async fn shutdown(mut self) -> Result<(), SimError> {
         self.stop.cancel();
         // Requests that wait for an explicit clock end with the tasks.
@@ -217,6 +264,14 @@ impl Handle {
         let served = tokio::time::timeout(grace, &mut self.server).await;
         self.server.abort();
         self.ticker.abort();
+        if let Some(keeper) = self.keeper.take() {
+            // It ends by itself, after what it is writing.
+            let _ = keeper.await;
+        }
+        if let Some(path) = &self.state {
+            let text = super::state::save(&self.shared.lock().front);
+            replace(path, &text).map_err(SimError::Keep)?;
+        }
         match served {
             Ok(Ok(Err(error))) => Err(SimError::Socket(error)),
             Ok(Ok(Ok(())) | Err(_)) | Err(_) => Ok(()),
@@ -229,6 +284,9 @@ impl Drop for Handle {
         self.stop.cancel();
         self.server.abort();
         self.ticker.abort();
+        if let Some(keeper) = &self.keeper {
+            keeper.abort();
+        }
     }
 }
 
@@ -240,6 +298,8 @@ struct Shared {
     time: watch::Sender<SimTime>,
     /// Something may have become due earlier.
     changed: Notify,
+    /// Something may have changed that the state file does not know yet.
+    dirty: Notify,
 }
 
 #[derive(Debug)]
@@ -266,7 +326,7 @@ impl Shared {
     fn now(&self, inner: &Inner) -> SimTime {
         match self.clock {
             ClockMode::Real => ClockMode::real_now(),
-            ClockMode::Explicit(_) => inner.front.world().now(),
+            ClockMode::Explicit(_) => inner.front.now(),
         }
     }
 
@@ -286,8 +346,9 @@ impl Shared {
     /// API says and what the guest shows in step.
     fn settle(&self, inner: &mut Inner, now: SimTime) -> Result<(), SimError> {
         inner.front.advance(now);
+        self.dirty.notify_one();
+        self.time.send_replace(inner.front.now());
         let world = inner.front.world();
-        self.time.send_replace(world.now());
         let Some(host) = &mut inner.host else {
             return Ok(());
         };
@@ -297,6 +358,24 @@ impl Shared {
             host.tree.show(&disks).map_err(SimError::Host)?;
             host.shown = Some(disks);
         }
+        Ok(())
+    }
+
+    /// Goes on from another front.
+    fn restore(&self, front: Front) -> Result<(), SimError> {
+        check_time(self.clock, &front)?;
+        let mut guard = self.lock();
+        let inner = &mut *guard;
+        if let Some(host) = &mut inner.host {
+            // The guest that is shown stays the same.
+            let shown = inner.front.world().vm(host.vm).uuid.to_string();
+            host.vm = front.world().vm_called(&shown).map_err(SimError::Refused)?;
+        }
+        inner.front = front;
+        let now = self.now(inner);
+        self.settle(inner, now)?;
+        drop(guard);
+        self.changed.notify_one();
         Ok(())
     }
 
@@ -310,9 +389,9 @@ impl Shared {
             return Err(SimError::RealClock);
         }
         let mut inner = self.lock();
-        let until = inner.front.world().now().plus_millis(millis);
+        let until = inner.front.now().plus_millis(millis);
         // Step by step, so that the tree goes through everything that happens on the way.
-        while let Some(due) = inner.front.world().next_due().filter(|due| *due <= until) {
+        while let Some(due) = inner.front.next_due().filter(|due| *due <= until) {
             self.settle(&mut inner, due)?;
         }
         self.settle(&mut inner, until)?;
@@ -347,7 +426,7 @@ async fn tick(shared: Arc<Shared>, stop: CancellationToken) {
         return;
     }
     loop {
-        let due = shared.lock().front.world().next_due();
+        let due = shared.lock().front.next_due();
         let wait = async {
             match due {
                 Some(due) => {
@@ -396,7 +475,7 @@ async fn api(
         body: String::from_utf8_lossy(&body).into_owned(),
     };
     let handled = shared.with(|front| {
-        let now = front.world().now();
+        let now = front.now();
         (front.handle(&request, now), now)
     });
     match handled {

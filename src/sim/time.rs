@@ -31,6 +31,12 @@ impl SimTime {
         )
     }
 
+    /// This moment, so many milliseconds later, or earlier if negative.
+    #[must_use]
+    pub const fn shifted(self, millis: i64) -> Self {
+        Self(self.0.saturating_add(millis))
+    }
+
     /// How many milliseconds after `earlier` this is; zero if it is not after it.
     pub fn millis_since(self, earlier: Self) -> u64 {
         u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0)

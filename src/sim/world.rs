@@ -7,6 +7,7 @@
 mod attach;
 mod bus;
 mod check;
+mod given;
 mod guest;
 mod job;
 mod resize;
@@ -24,6 +25,7 @@ use uuid::Uuid;
 use super::time::SimTime;
 
 pub use bus::{Bus, DATA_DISK_CONTROLLER, ROOT_DISK_CONTROLLER};
+pub use given::{GivenVm, GivenVolume};
 pub use guest::{Disk, Guest};
 pub use job::{Job, JobState, Outcome, Trouble};
 pub use rows::{
@@ -71,6 +73,9 @@ pub struct Latencies {
     pub delete_ms: u64,
     /// Starting or stopping a VM.
     pub vm_ms: u64,
+    /// By how many percent a job may take longer or shorter than that, by the seed; at most
+    /// 100.
+    pub jitter_percent: u8,
 }
 
 impl Default for Latencies {
@@ -85,6 +90,7 @@ impl Default for Latencies {
             resize_ms: 200,
             delete_ms: 100,
             vm_ms: 500,
+            jitter_percent: 0,
         }
     }
 }
@@ -102,12 +108,14 @@ impl Latencies {
             resize_ms: millis,
             delete_ms: millis,
             vm_ms: millis,
+            jitter_percent: 0,
         }
     }
 }
 
 /// What a world is made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Settings {
     /// Decides all ids.
     pub seed: u64,
@@ -131,9 +139,11 @@ impl Default for Settings {
 }
 
 /// Everything there is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct World {
     settings: Settings,
+    #[serde(with = "crate::sim::serial::dice")]
     rng: fastrand::Rng,
     now: SimTime,
     domain: Uuid,
@@ -157,6 +167,7 @@ pub struct World {
     ended: VecDeque<(SimTime, JobNo)>,
     /// One queue of width 1 for each VM; the first one runs.
     queues: BTreeMap<VmNo, VecDeque<JobNo>>,
+    #[serde(with = "crate::sim::serial::as_list")]
     agenda: BTreeMap<(SimTime, u64), Event>,
     next_event: u64,
     next_row: u64,
@@ -283,6 +294,16 @@ impl World {
         }
         self.now = self.now.max(now);
         self.purge_old_jobs();
+    }
+
+    /// Sets the clock forward, or back if negative. What is under way takes as long as it
+    /// would have: only times that are written or compared from now on are different.
+    pub fn set_clock(&mut self, millis: i64) {
+        self.now = self.now.shifted(millis);
+        self.agenda = std::mem::take(&mut self.agenda)
+            .into_iter()
+            .map(|((at, order), event)| ((at.shifted(millis), order), event))
+            .collect();
     }
 
     /// When the next thing will happen by itself.
@@ -417,6 +438,22 @@ impl World {
     fn next_diskseq(&mut self) -> u64 {
         self.diskseq += 1;
         self.diskseq
+    }
+
+    /// Lets things take so long from now on.
+    pub const fn set_latencies(&mut self, latencies: Latencies) {
+        self.settings.latencies = latencies;
+    }
+
+    /// A latency, longer or shorter by chance. Without jitter no chance is taken, so that it
+    /// does not change the ids of worlds that have none.
+    fn jittered(&mut self, millis: u64) -> u64 {
+        let percent = u64::from(self.settings.latencies.jitter_percent.min(100));
+        let most = millis.saturating_mul(percent) / 100;
+        if most == 0 {
+            return millis;
+        }
+        millis - most + self.rng.u64(0..=most.saturating_mul(2))
     }
 
     fn schedule(&mut self, after_ms: u64, event: Event) {

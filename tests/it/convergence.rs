@@ -196,11 +196,7 @@ impl Run {
                 self.restart_cloudstack();
             }
             Happening::Throttle => self.rig.inject(Fault::TooManyRequests {
-                on: Target {
-                    command: None,
-                    volume: None,
-                    count: 3,
-                },
+                on: Target::default().times(3),
                 retry_after_ms: 700,
             }),
             Happening::BadGateway { command } => {

@@ -15,3 +15,4 @@ mod purity;
 mod real;
 mod rig;
 mod scenarios;
+mod sim;

@@ -29,9 +29,9 @@ enum Arg {
     Map(Vec<BTreeMap<String, String>>),
 }
 
-/// The bound parameters of a call.
+/// The bound parameters of a call, and by how many rows a fault lets its pages begin too late.
 #[derive(Debug, Default)]
-pub(super) struct Args(BTreeMap<&'static str, Arg>);
+pub(super) struct Args(BTreeMap<&'static str, Arg>, i64);
 
 impl Args {
     /// Binds in the order in which the command declares its parameters.
@@ -61,7 +61,16 @@ impl Args {
                 None => {}
             }
         }
-        Ok(Self(args))
+        Ok(Self(args, 0))
+    }
+
+    /// With pages that begin so many rows too late; negative: too early.
+    pub(super) fn with_rows_off(self, rows: i64) -> Self {
+        Self(self.0, rows)
+    }
+
+    pub(super) const fn rows_off(&self) -> i64 {
+        self.1
     }
 
     pub(super) fn has(&self, name: &str) -> bool {

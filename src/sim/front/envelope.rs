@@ -118,6 +118,15 @@ impl ApiError {
         )
     }
 
+    /// `ApiServer.queueCommand` while the management server goes into maintenance.
+    pub(super) fn unavailable() -> Self {
+        Self::plain(
+            503,
+            "Maintenance or Shutdown has been initiated on this management server. Can not \
+             accept new jobs",
+        )
+    }
+
     /// CloudStack would answer in XML, its default; the simulator says so instead.
     pub(super) fn xml_not_simulated() -> Self {
         Self {

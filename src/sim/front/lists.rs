@@ -43,12 +43,30 @@ pub(super) fn page(args: &Args, world: &World, total: usize) -> Result<Range<usi
             )
             .into());
         }
-        (None, Some(_)) => return Ok(0..total),
+        (None, Some(_)) => return Ok(off_by(args.rows_off(), 0..total, total)),
         (_, size) => usize::try_from(size.unwrap_or(most)).unwrap_or(0),
     };
     let before = page.map_or(0, |page| usize::try_from(page - 1).unwrap_or(0));
     let start = before.saturating_mul(size).min(total);
-    Ok(start..start.saturating_add(size).min(total))
+    let end = start.saturating_add(size).min(total);
+    Ok(off_by(args.rows_off(), start..end, total))
+}
+
+/// A page that begins so many rows too late, as if rows had gone while the client paged; or
+/// too early, which the first cannot.
+fn off_by(rows: i64, page: Range<usize>, total: usize) -> Range<usize> {
+    let by = usize::try_from(rows.unsigned_abs()).unwrap_or(usize::MAX);
+    let moved = |at: usize| {
+        if rows < 0 {
+            at.saturating_sub(by)
+        } else {
+            at.saturating_add(by).min(total)
+        }
+    };
+    if page.start == 0 && rows < 0 {
+        return page;
+    }
+    moved(page.start)..moved(page.end)
 }
 
 /// Whether a row has one of the tags asked for (`QueryManagerImpl.java`: OR over the pairs).

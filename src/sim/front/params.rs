@@ -54,7 +54,7 @@ impl Params {
 
     /// The ids a request names, for faults that are meant for one volume.
     pub(super) fn volumes(&self) -> Vec<Uuid> {
-        ["id", "resourceids"]
+        ["id", "ids", "resourceids", "volumeid"]
             .iter()
             .filter_map(|name| self.get_ignoring_case(name))
             .flat_map(|value| value.split(','))

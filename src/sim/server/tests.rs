@@ -199,10 +199,25 @@ async fn a_dropped_answer_is_a_closed_connection_and_the_next_one_works() {
         rig.advance(10).await;
         rig.call("listZones", &[]).await;
     }
-    let (_, armed) = rig
+    let (_, faults) = rig
         .control(reqwest::Method::GET, "faults", &json!({}))
         .await;
-    assert_eq!(armed, json!([]));
+    assert_eq!(faults[1]["kind"], "dropResponse");
+    assert_eq!(
+        (&faults[1]["hits"], &faults[1]["remaining"]),
+        (&json!(1), &json!(0))
+    );
+    let (status, left) = rig
+        .control(reqwest::Method::DELETE, "faults/1", &json!({}))
+        .await;
+    assert_eq!((status, left.as_array().map(Vec::len)), (200, Some(1)));
+    let (status, error) = rig
+        .control(reqwest::Method::DELETE, "faults/1", &json!({}))
+        .await;
+    assert_eq!(
+        (status, &error["error"]),
+        (404, &json!("there is no fault 1"))
+    );
     assert_eq!(
         rig.sim
             .inject(Fault::Outage {
@@ -277,4 +292,86 @@ async fn the_guest_follows_the_world() {
     let (_, world) = rig.control(reqwest::Method::GET, "world", &json!({})).await;
     assert_eq!(world["vms"].as_array().expect("vms").len(), 3);
     assert_eq!(world["vms"][2]["guest"][0]["name"], "vda");
+}
+
+#[tokio::test]
+async fn a_change_is_in_the_state_file_soon_after_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("state.json");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let config = SimConfig {
+        settings: Settings::default(),
+        clock: ClockMode::Explicit(START),
+        host: None,
+    };
+    let front = Front::new(World::standard(config.settings, START));
+    let sim = serve_front(listener, front, config, Some(path.clone()))
+        .await
+        .expect("a simulator");
+    let operation = Operation::CreateVolume {
+        name: "kept".to_owned(),
+        size_gib: 1,
+    };
+    sim.operate(&operation).expect("a volume");
+    let written = async {
+        loop {
+            let kept = load(&path).expect("whole at any time");
+            if kept.is_some_and(|front| front.world().volume_called("kept").is_ok()) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), written)
+        .await
+        .expect("written");
+}
+
+#[tokio::test]
+async fn a_state_is_taken_and_given_back_over_http() {
+    let rig = Rig::new(ClockMode::Explicit(START), None).await;
+    let (status, state) = rig
+        .control(reqwest::Method::GET, "state", &Value::Null)
+        .await;
+    assert_eq!((status, &state["version"]), (200, &json!(1)));
+    let created = rig.create().await;
+    rig.advance(3_600_000).await;
+    let (status, _) = rig.control(reqwest::Method::PUT, "state", &state).await;
+    assert_eq!(status, 200);
+    assert_eq!(rig.sim.with(|front| front.now()).expect("a look"), START);
+    assert_eq!(rig.create().await, created);
+    let (status, error) = rig.control(reqwest::Method::PUT, "state", &json!({})).await;
+    assert_eq!(status, 422);
+    let text = error["error"].as_str().expect("why");
+    assert!(text.starts_with("this is not a state file"), "{text}");
+}
+
+#[tokio::test]
+async fn a_state_of_the_future_needs_an_explicit_clock() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let config = SimConfig {
+        settings: Settings::default(),
+        clock: ClockMode::Real,
+        host: None,
+    };
+    let year_3000 = SimTime::from_millis(32_503_680_000_000);
+    let world = World::standard(config.settings, year_3000);
+    let refused = serve_world(listener, world, config).await;
+    assert!(matches!(refused, Err(SimError::Future(at)) if at == year_3000));
+}
+
+#[tokio::test]
+async fn a_late_request_takes_effect_after_its_connection_is_gone() {
+    let rig = Rig::new(ClockMode::Explicit(START), None).await;
+    let id = rig.create().await;
+    rig.advance(100).await;
+    let fault = json!({"kind": "lateRequest", "on": {"command": "deleteVolume"}, "ms": 5000});
+    rig.control(reqwest::Method::POST, "faults", &fault).await;
+    let request = rig.request("deleteVolume", &[("id", &id)]);
+    rig.http.execute(request).await.expect_err("no answer");
+    rig.advance(4_999).await;
+    let there = rig.call("listVolumes", &[("id", &id)]).await;
+    assert_eq!(there["count"], 1);
+    rig.advance(1).await;
+    assert_eq!(rig.call("listVolumes", &[("id", &id)]).await, json!({}));
 }

@@ -137,6 +137,10 @@ impl World {
                 })?;
             }
         }
+        let ended = self.jobs.len() - self.pending.len();
+        ensure(ended == self.ended.len(), || {
+            "a job that ended is not remembered, or one that is purged is".to_owned()
+        })?;
         for (vm, queue) in &self.queues {
             for (place, no) in queue.iter().enumerate() {
                 ensure(self.pending.contains(no), || {

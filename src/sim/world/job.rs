@@ -26,6 +26,15 @@ pub enum Trouble {
     Delay(u64),
     /// The agent answers with this error.
     Fails(String),
+    /// The guest does not release the disk that is detached.
+    DiskKept,
+    /// Its row is purged when it ends.
+    Purged,
+    /// The management server that runs it is declared gone, before it took effect: it ends as
+    /// [`Outcome::Lost`], and transitional states are taken back.
+    LostBefore,
+    /// The same after it took effect.
+    LostAfter,
 }
 
 /// How a job stands.
@@ -60,6 +69,15 @@ pub enum Outcome {
     },
     /// Lost by a restart of the management server: 530 without a `jobresult`.
     Lost,
+}
+
+impl Outcome {
+    const fn is_failure(&self) -> bool {
+        match self {
+            Self::Volume(..) | Self::Vm(..) | Self::Success => false,
+            Self::Failed { .. } | Self::Lost => true,
+        }
+    }
 }
 
 /// One asynchronous job.
@@ -226,6 +244,7 @@ impl World {
 
     fn wait(&mut self, no: JobNo, stage: Stage, next: Stage, millis: u64) {
         self.set_stage(no, next);
+        let millis = self.jittered(millis);
         let trouble = match stage {
             // The worker has just turned to it: here the agent hangs or dawdles.
             Stage::Queued => self.job(no).trouble.clone(),
@@ -241,19 +260,39 @@ impl World {
             Some(Trouble::Delay(more)) => {
                 self.schedule(millis.saturating_add(more), Event::Reach(no, next));
             }
-            Some(Trouble::Fails(_)) | None => self.schedule(millis, Event::Reach(no, next)),
+            Some(Trouble::DiskKept) => {
+                let wait = self.settings.latencies.detach_wait_ms;
+                self.schedule(millis.max(wait), Event::Reach(no, next));
+            }
+            Some(
+                Trouble::Fails(_) | Trouble::Purged | Trouble::LostBefore | Trouble::LostAfter,
+            )
+            | None => self.schedule(millis, Event::Reach(no, next)),
         }
     }
 
     fn run(&mut self, no: JobNo, stage: Stage) -> Result<Flow, Refusal> {
         let job = self.job(no);
         let work = job.work.clone();
-        if let (
-            Some(Trouble::Fails(text)),
-            Stage::Plugging { .. } | Stage::Unplugging { .. } | Stage::Working,
-        ) = (&job.trouble, stage)
-        {
-            return Err(Refusal::runtime(text.clone()));
+        if let Stage::Plugging { .. } | Stage::Unplugging { .. } | Stage::Working = stage {
+            match &job.trouble {
+                Some(Trouble::Fails(text)) => return Err(Refusal::runtime(text.clone())),
+                Some(Trouble::DiskKept) => {
+                    let vm = match &work {
+                        Work::Detach { vm, .. } => *vm,
+                        _ => None,
+                    };
+                    return Err(self.disk_kept(work.volume(), vm));
+                }
+                Some(Trouble::LostBefore) => {
+                    self.take_back(&work);
+                    return Ok(Flow::Done(Outcome::Lost));
+                }
+                Some(
+                    Trouble::NeverEnds | Trouble::Delay(_) | Trouble::Purged | Trouble::LostAfter,
+                )
+                | None => {}
+            }
         }
         match work {
             Work::Create { volume } => self.run_create(volume, stage),
@@ -322,8 +361,9 @@ impl World {
 
     fn finish(&mut self, no: JobNo, outcome: Outcome) {
         self.pending.remove(&no);
+        let queue = self.job(no).queue;
         self.end(no, outcome);
-        let Some(vm) = self.job(no).queue else {
+        let Some(vm) = queue else {
             return;
         };
         let Some(queue) = self.queues.get_mut(&vm) else {
@@ -345,6 +385,13 @@ impl World {
             if let Some(volume) = job.work.volume() {
                 self.pending_on.remove(&(volume, no));
             }
+            if job.trouble == Some(Trouble::Purged) {
+                self.job_by_uuid.remove(&job.uuid);
+                self.jobs.remove(&no);
+                return;
+            }
+            let lost = job.trouble == Some(Trouble::LostAfter) && !outcome.is_failure();
+            let outcome = if lost { Outcome::Lost } else { outcome };
             job.state = JobState::Ended { at, outcome };
             self.ended.push_back((at, no));
         }

@@ -58,3 +58,56 @@ fn names_are_compared_as_the_database_does() {
         assert_eq!(collates_equal(a, b), equal, "{a:?} {b:?}");
     }
 }
+
+#[test]
+fn jitter_stays_within_its_bounds_and_comes_from_the_seed() {
+    let took = |seed: u64, jitter_percent: u8| -> Vec<u64> {
+        let settings = Settings {
+            seed,
+            latencies: Latencies {
+                jitter_percent,
+                ..Latencies::all(1_000)
+            },
+            ..Settings::default()
+        };
+        let mut world = World::standard(settings, SimTime::default());
+        let account = world.accounts().next().expect("one").0;
+        let vm = world.vm_called("appliance").expect("it");
+        (0..50)
+            .map(|_| {
+                world.submit(account, Work::RebootVm { vm }, None, None);
+                world.advance(world.now());
+                let before = world.now();
+                let due = world.next_due().expect("a reboot");
+                world.advance(due);
+                due.millis_since(before)
+            })
+            .collect()
+    };
+    assert_eq!(took(1, 0), [1_000; 50]);
+    let times = took(1, 20);
+    assert!(
+        times.iter().all(|ms| (800..=1_200).contains(ms)),
+        "{times:?}"
+    );
+    assert!(times.iter().any(|ms| *ms < 900) && times.iter().any(|ms| *ms > 1_100));
+    assert_eq!(times, took(1, 20));
+    assert_ne!(times, took(2, 20));
+}
+
+#[test]
+fn a_clock_that_is_set_changes_times_but_not_how_long_things_take() {
+    let mut world = World::standard(Settings::default(), SimTime::from_millis(1_000_000));
+    let account = world.accounts().next().expect("one").0;
+    let vm = world.vm_called("appliance").expect("it");
+    let job = world.submit(account, Work::StopVm { vm }, None, None);
+    world.advance(world.now().plus_millis(100));
+    for (millis, now) in [(60_000, 1_060_100), (-90_000, 970_100)] {
+        world.set_clock(millis);
+        assert_eq!(world.now().as_millis(), now);
+        assert_eq!(world.next_due(), Some(world.now().plus_millis(400)));
+    }
+    world.advance(world.now().plus_millis(400));
+    let ended = world.find_job(job).expect("it");
+    assert!(matches!(ended.state, JobState::Ended { .. }));
+}

@@ -109,7 +109,7 @@ impl World {
         self.insert_volume(volume)
     }
 
-    fn insert_volume(&mut self, volume: Volume) -> VolumeNo {
+    pub(super) fn insert_volume(&mut self, volume: Volume) -> VolumeNo {
         let no = VolumeNo(self.row());
         self.volume_by_uuid.insert(volume.uuid, no);
         self.live_volumes.insert(no);
@@ -147,7 +147,16 @@ impl World {
         self.destroy(volume)?;
         match trouble {
             Some(Trouble::Fails(text)) => Err(Refusal::runtime(text.clone())),
-            Some(Trouble::Delay(_) | Trouble::NeverEnds) | None => Ok(self.expunge(volume)),
+            // About jobs, which it has none of.
+            Some(
+                Trouble::Delay(_)
+                | Trouble::NeverEnds
+                | Trouble::DiskKept
+                | Trouble::Purged
+                | Trouble::LostBefore
+                | Trouble::LostAfter,
+            )
+            | None => Ok(self.expunge(volume)),
         }
     }
 

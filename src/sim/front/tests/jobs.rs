@@ -153,11 +153,7 @@ fn a_late_detach_clears_a_newer_attachment_and_leaves_a_ghost() {
     let id = rig.create_on("v", "appliance");
     let there = rig.vm("final-vm");
     rig.front.inject(Fault::DelayJob {
-        on: Target {
-            command: Some("resizeVolume".to_owned()),
-            volume: None,
-            count: 1,
-        },
+        on: Target::next("resizeVolume"),
         ms: 2_000,
     });
     let other = rig.create_on("other", "appliance");

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::sim::control::Side;
-use crate::sim::fault::{DropWhen, Fault, OutageMode, Target};
+use crate::sim::fault::Fault;
+use crate::sim::state;
 
 const COMMANDS: [&str; 15] = [
     "createVolume",
@@ -55,7 +56,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         ),
         2 => (0..10_usize, 0..8_usize, 0..3_usize, any::<bool>())
             .prop_map(|(which, volume, vm, flag)| Act::Operate { which, volume, vm, flag }),
-        1 => (0..7_usize, 0..COMMANDS.len(), any::<bool>())
+        2 => (0..FAULTS.len(), 0..COMMANDS.len(), any::<bool>())
             .prop_map(|(which, command, flag)| Act::Inject { which, command, flag }),
         4 => prop_oneof![Just(0), Just(10), Just(50), Just(300), Just(2_000)].prop_map(Act::Pass),
     ];
@@ -182,34 +183,46 @@ impl Rig {
     }
 }
 
-fn fault(which: usize, command: &str, flag: bool) -> Fault {
-    let on = Target::next(command);
-    match which {
-        0 => Fault::DropResponse {
-            on,
-            when: if flag {
-                DropWhen::BeforeCommit
-            } else {
-                DropWhen::AfterCommit
-            },
-        },
-        1 => Fault::StuckJob { on },
-        2 => Fault::DelayJob { on, ms: 1_000 },
-        3 => Fault::FailJob {
-            on,
-            text: "no".to_owned(),
-        },
-        4 => Fault::Outage {
-            mode: if flag {
-                OutageMode::Closed
-            } else {
-                OutageMode::Unavailable
-            },
-            ms: 100,
-        },
-        5 => Fault::BadGateway { on },
-        _ => Fault::Restart { keep_plugged: flag },
-    }
+/// What a fault is, apart from its target.
+const FAULTS: [&str; 24] = [
+    r#""kind":"dropResponse","when":"beforeCommit""#,
+    r#""kind":"dropResponse","when":"afterCommit""#,
+    r#""kind":"delayResponse","ms":100"#,
+    r#""kind":"duplicateRequest""#,
+    r#""kind":"lateRequest","ms":400"#,
+    r#""kind":"tooManyRequests","retryAfterMs":100"#,
+    r#""kind":"badGateway""#,
+    r#""kind":"serviceUnavailable""#,
+    r#""kind":"internalError","text":"no""#,
+    r#""kind":"stuckJob""#,
+    r#""kind":"delayJob","ms":1000"#,
+    r#""kind":"stragglingDetach","ms":1000"#,
+    r#""kind":"failJob","text":"no""#,
+    r#""kind":"storageFailure""#,
+    r#""kind":"detachTimeout""#,
+    r#""kind":"deleteStuck""#,
+    r#""kind":"purgeJob""#,
+    r#""kind":"loseJob","when":"beforeCommit""#,
+    r#""kind":"loseJob","when":"afterCommit""#,
+    r#""kind":"clockSkew","ms":-5000"#,
+    r#""kind":"clockSkew","ms":60000"#,
+    r#""kind":"outage","mode":"closed","ms":100"#,
+    r#""kind":"restart","keepPlugged":true"#,
+    r#""kind":"restart","at":"300ms""#,
+];
+
+fn fault(which: usize, command: &str, probable: bool) -> Fault {
+    let what = FAULTS[which];
+    let moment = ["clockSkew", "outage", "restart"];
+    let text = if moment.iter().any(|kind| what.contains(kind)) {
+        format!("{{{what}}}")
+    } else {
+        let probability = if probable { 1.0 } else { 0.5 };
+        format!(
+            r#"{{{what},"on":{{"command":"{command}","probability":{probability:.1},"count":2}}}}"#
+        )
+    };
+    serde_json::from_str(&text).expect(&text)
 }
 
 proptest! {
@@ -220,11 +233,13 @@ proptest! {
             rig.act(act);
             prop_assert_eq!(rig.front.world().check(), Ok(()), "after {:?}", act);
         }
-        // Once the server restarts and time passes, nothing is left hanging.
+        // Once faults are over, the server restarts and time passes, nothing is left hanging.
+        rig.pass(10_000);
+        rig.front.clear_faults();
         rig.front.inject(Fault::Restart { keep_plugged: false });
         rig.pass(10_000);
         prop_assert_eq!(rig.front.world().pending_jobs().count(), 0);
-        prop_assert_eq!(rig.front.world().next_due(), None);
+        prop_assert_eq!(rig.front.next_due(), None);
         prop_assert_eq!(rig.front.world().check(), Ok(()));
     }
 
@@ -238,5 +253,27 @@ proptest! {
             serde_json::to_string(&rig.front.world().dump()).expect("JSON")
         };
         prop_assert_eq!(run(), run());
+    }
+
+    #[test]
+    fn a_restored_world_goes_on_as_if_nothing_had_happened(before in acts(), after in acts()) {
+        let mut rig = Rig::new();
+        for act in &before {
+            rig.act(act);
+        }
+        let text = state::save(&rig.front);
+        let mut again = Rig {
+            front: state::restore(&text).expect("what was saved"),
+            ..Rig::new()
+        };
+        again.now = rig.now;
+        let go_on = |rig: &mut Rig| {
+            for act in &after {
+                rig.act(act);
+            }
+            let listed = rig.send("listVolumes", &[("listall", "true")]);
+            (listed.body, listed.headers, state::save(&rig.front))
+        };
+        prop_assert_eq!(go_on(&mut rig), go_on(&mut again));
     }
 }
