@@ -81,6 +81,7 @@ fn large() -> World {
             zone: Some(zone),
             offering: Some(offering),
             size_gib: Some(10),
+            snapshot: None,
         };
         world.create_volume(account, new).expect("there is room");
     }

@@ -241,6 +241,7 @@ impl World {
                 .find(|(_, offering)| offering.size.is_none())
                 .map(|(no, _)| no),
             size_gib: Some(size_gib),
+            snapshot: None,
         };
         self.create_volume(account, new)
     }

@@ -9,6 +9,7 @@ mod lists;
 mod mishaps;
 mod params;
 mod sign;
+mod snapshots;
 mod tags;
 mod vms;
 mod volumes;

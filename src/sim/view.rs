@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::time::SimTime;
 use super::world::{
-    Account, DOMAIN, GIB, Job, JobState, Offering, OfferingNo, Outcome, Tag, Tagged, Vm, VmNo,
-    Volume, VolumeNo, VolumeState, World, Zone,
+    Account, DOMAIN, GIB, Job, JobState, Offering, OfferingNo, Outcome, SnapshotNo, Tag, Tagged,
+    Vm, VmNo, Volume, VolumeNo, VolumeState, World, Zone,
 };
 
 /// The hypervisor of every host.
@@ -53,6 +53,8 @@ pub struct VolumeView {
     storagetype: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshotid: Option<Uuid>,
     destroyed: bool,
     isextractable: bool,
     displayvolume: bool,
@@ -94,6 +96,8 @@ impl VolumeView {
             VolumeState::Ready
             | VolumeState::Attaching
             | VolumeState::Resizing
+            | VolumeState::Snapshotting
+            | VolumeState::RevertSnapshotting
             | VolumeState::Destroy
             | VolumeState::Expunging
             | VolumeState::Expunged => true,
@@ -122,12 +126,13 @@ impl VolumeView {
             storage: if on_storage { STORAGE } else { "none" },
             storagetype: on_storage.then_some("shared"),
             path: on_storage.then_some(row.uuid),
+            snapshotid: row.from_snapshot.map(|no| world.snapshot(no).uuid),
             destroyed: row.state == VolumeState::Destroy,
             isextractable: true,
             displayvolume: true,
             quiescevm: false,
             supportsstoragesnapshot: false,
-            deleteprotection: false,
+            deleteprotection: row.delete_protection,
             hasannotations: false,
             tags: tags(world, Tagged::Volume(no), &row.tags),
             jobid: job,
@@ -189,6 +194,63 @@ impl TagView {
 
 fn tags(world: &World, on: Tagged, tags: &[Tag]) -> Vec<TagView> {
     tags.iter().map(|tag| TagView::of(world, on, tag)).collect()
+}
+
+/// A snapshot (`SnapshotResponse.java`).
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub struct SnapshotView {
+    id: Uuid,
+    account: String,
+    domainid: Uuid,
+    domain: &'static str,
+    domainpath: &'static str,
+    snapshottype: &'static str,
+    volumeid: Uuid,
+    volumename: String,
+    volumetype: &'static str,
+    created: String,
+    name: String,
+    intervaltype: &'static str,
+    state: &'static str,
+    /// In bytes.
+    physicalsize: u64,
+    /// In bytes.
+    virtualsize: u64,
+    zoneid: Uuid,
+    zonename: String,
+    revertable: bool,
+    tags: [(); 0],
+}
+
+impl SnapshotView {
+    /// The snapshot as it is now.
+    pub fn of(world: &World, no: SnapshotNo) -> Self {
+        let row = world.snapshot(no);
+        let volume = world.volume(row.volume);
+        let zone = world.zone(volume.zone);
+        Self {
+            id: row.uuid,
+            account: world.account(row.account).name.clone(),
+            domainid: world.domain(),
+            domain: DOMAIN,
+            domainpath: DOMAIN,
+            snapshottype: "MANUAL",
+            volumeid: volume.uuid,
+            volumename: volume.name.clone(),
+            volumetype: volume.kind.as_str(),
+            created: row.created.to_string(),
+            name: row.name.clone(),
+            intervaltype: "MANUAL",
+            state: row.state.as_str(),
+            physicalsize: row.size,
+            virtualsize: row.size,
+            zoneid: zone.uuid,
+            zonename: zone.name.clone(),
+            revertable: true,
+            tags: [],
+        }
+    }
 }
 
 /// A VM (`UserVmResponse.java`), as with `details=min`.
@@ -366,6 +428,7 @@ enum JobResultView<'a> {
     Volume(Box<VolumeView>),
     #[serde(rename = "virtualmachine")]
     Vm(Box<VmView>),
+    Snapshot(Box<SnapshotView>),
     Success(bool),
     #[serde(untagged)]
     Failed {
@@ -380,6 +443,7 @@ impl<'a> JobView<'a> {
         let account: &Account = world.account(job.account);
         let volume = job.work.volume().map(|no| world.volume(no).uuid);
         let vm = job.work.vm().map(|no| world.vm(no).uuid);
+        let snapshot = job.work.snapshot().map(|no| world.snapshot(no).uuid);
         let (status, code, result, ended): (u8, u16, Option<JobResultView<'a>>, Option<SimTime>) =
             match &job.state {
                 JobState::Pending => (0, 0, None, None),
@@ -400,8 +464,11 @@ impl<'a> JobView<'a> {
             jobresultcode: code,
             jobresulttype: result.is_some().then_some("object"),
             jobresult: result,
-            jobinstancetype: volume.map(|_| "Volume").or(vm.map(|_| "VirtualMachine")),
-            jobinstanceid: volume.or(vm),
+            jobinstancetype: snapshot
+                .map(|_| "Snapshot")
+                .or(volume.map(|_| "Volume"))
+                .or(vm.map(|_| "VirtualMachine")),
+            jobinstanceid: snapshot.or(volume).or(vm),
             managementserverid: world.management_server(),
             managementservername: ended.is_none().then_some("ms1"),
             created: job.created.to_string(),
@@ -425,6 +492,10 @@ fn result_of<'a>(
         Outcome::Vm(no, row) => {
             let view = VmView::of_row(world, *no, row);
             (1, 0, Some(JobResultView::Vm(Box::new(view))))
+        }
+        Outcome::Snapshot(no) => {
+            let view = SnapshotView::of(world, *no);
+            (1, 0, Some(JobResultView::Snapshot(Box::new(view))))
         }
         Outcome::Success => (1, 0, Some(JobResultView::Success(true))),
         Outcome::Failed { code, text } => (

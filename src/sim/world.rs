@@ -12,6 +12,7 @@ mod guest;
 mod job;
 mod resize;
 mod rows;
+mod snapshot;
 mod tag;
 mod vm;
 mod volume;
@@ -29,8 +30,9 @@ pub use given::{GivenVm, GivenVolume};
 pub use guest::{Disk, Guest};
 pub use job::{Job, JobState, Outcome, Trouble};
 pub use rows::{
-    Account, AccountNo, Attachment, GIB, JobNo, Offering, OfferingNo, Tag, Tagged, Vm, VmNo,
-    VmState, Volume, VolumeKind, VolumeNo, VolumeState, Zone, ZoneNo, collates_equal,
+    Account, AccountNo, Attachment, GIB, JobNo, Offering, OfferingNo, Snapshot, SnapshotNo,
+    SnapshotState, Tag, Tagged, Vm, VmNo, VmState, Volume, VolumeKind, VolumeNo, VolumeState, Zone,
+    ZoneNo, collates_equal,
 };
 pub(super) use volume::CUSTOM_SIZE_GIB;
 pub use volume::NewVolume;
@@ -67,6 +69,9 @@ pub struct Latencies {
     /// How long the agent waits for a guest that does not acknowledge an unplug
     /// (`wait.detach.device`).
     pub detach_wait_ms: u64,
+    /// Taking a snapshot: state Snapshotting. Copying it to secondary storage takes as long again,
+    /// and so does going back to it.
+    pub snapshot_ms: u64,
     /// Resizing what is on storage: state Resizing.
     pub resize_ms: u64,
     /// Removing from storage: half of it Destroy, then Expunging.
@@ -87,6 +92,7 @@ impl Default for Latencies {
             settle_ms: 10,
             detach_ms: 300,
             detach_wait_ms: 10_000,
+            snapshot_ms: 500,
             resize_ms: 200,
             delete_ms: 100,
             vm_ms: 500,
@@ -105,6 +111,7 @@ impl Latencies {
             settle_ms: millis,
             detach_ms: millis,
             detach_wait_ms: millis,
+            snapshot_ms: millis,
             resize_ms: millis,
             delete_ms: millis,
             vm_ms: millis,
@@ -153,6 +160,7 @@ pub struct World {
     accounts: BTreeMap<AccountNo, Account>,
     vms: BTreeMap<VmNo, Vm>,
     volumes: BTreeMap<VolumeNo, Volume>,
+    snapshots: BTreeMap<SnapshotNo, Snapshot>,
     jobs: BTreeMap<JobNo, Job>,
     volume_by_uuid: BTreeMap<Uuid, VolumeNo>,
     /// Those that are not removed: what a listing without a filter shows.
@@ -189,6 +197,7 @@ impl World {
             accounts: BTreeMap::new(),
             vms: BTreeMap::new(),
             volumes: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
             jobs: BTreeMap::new(),
             volume_by_uuid: BTreeMap::new(),
             live_volumes: BTreeSet::new(),
@@ -406,6 +415,11 @@ impl World {
     /// The volume with this id, perhaps a removed one.
     pub fn find_volume(&self, uuid: Uuid) -> Option<VolumeNo> {
         self.volume_by_uuid.get(&uuid).copied()
+    }
+
+    /// The snapshot with this id, perhaps a removed one.
+    pub fn find_snapshot(&self, uuid: Uuid) -> Option<SnapshotNo> {
+        find(&self.snapshots, |row| row.uuid == uuid)
     }
 
     /// The job with this id; old ones are purged.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use crate::sim::world::{OfferingNo, VmNo, VolumeNo, World, ZoneNo};
+use crate::sim::world::{OfferingNo, SnapshotNo, VmNo, VolumeNo, World, ZoneNo};
 
 use super::commands::{Command, Kind, Param};
 use super::envelope::ApiError;
@@ -24,6 +24,7 @@ enum Arg {
     Offering(OfferingNo),
     Vms(Vec<VmNo>),
     Volumes(Vec<VolumeNo>),
+    Snapshots(Vec<SnapshotNo>),
     Job(Uuid),
     Texts(Vec<String>),
     Map(Vec<BTreeMap<String, String>>),
@@ -93,6 +94,25 @@ impl Args {
 
     pub(super) fn flag(&self, name: &str) -> bool {
         self.0.get(name) == Some(&Arg::Flag(true))
+    }
+
+    /// A flag that may be left out.
+    pub(super) fn choice(&self, name: &str) -> Option<bool> {
+        let Some(Arg::Flag(flag)) = self.0.get(name) else {
+            return None;
+        };
+        Some(*flag)
+    }
+
+    pub(super) fn snapshot(&self, name: &str) -> Option<SnapshotNo> {
+        self.snapshots(name)?.first().copied()
+    }
+
+    pub(super) fn snapshots(&self, name: &str) -> Option<&[SnapshotNo]> {
+        let Some(Arg::Snapshots(nos)) = self.0.get(name) else {
+            return None;
+        };
+        Some(nos)
     }
 
     pub(super) fn zone(&self, name: &str) -> Option<ZoneNo> {
@@ -236,6 +256,12 @@ fn bind_text(world: &World, kind: Kind, text: &str) -> Result<Option<Arg>, Misfi
         Kind::Volumes => Arg::Volumes(
             listed()
                 .map(|id| resolve(id, |uuid| world.find_volume(uuid)))
+                .collect::<Result<_, _>>()?,
+        ),
+        Kind::Snapshot => Arg::Snapshots(vec![resolve(text, |uuid| world.find_snapshot(uuid))?]),
+        Kind::Snapshots => Arg::Snapshots(
+            listed()
+                .map(|id| resolve(id, |uuid| world.find_snapshot(uuid)))
                 .collect::<Result<_, _>>()?,
         ),
         Kind::Job => Arg::Job(resolve(text, |uuid| {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::envelope::{Answer, ApiError};
-use super::{Call, jobs, lists, tags, vms, volumes};
+use super::{Call, jobs, lists, snapshots, tags, vms, volumes};
 
 /// What a parameter is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub(super) enum Kind {
     Vms,
     Volume,
     Volumes,
+    Snapshot,
+    Snapshots,
     Job,
     Project,
     Texts,
@@ -118,6 +120,24 @@ pub(super) static COMMANDS: &[Command] = &[
         run: volumes::attach,
     },
     Command {
+        name: "createSnapshot",
+        description: "Creates an instant snapshot of a volume.",
+        shape: Shape::Async,
+        params: &[
+            required("volumeid", Kind::Volume),
+            optional("name", Kind::Text),
+            optional("account", Kind::NotSimulated),
+            optional("asyncbackup", Kind::NotSimulated),
+            optional("domainid", Kind::NotSimulated),
+            optional("locationtype", Kind::NotSimulated),
+            optional("policyid", Kind::NotSimulated),
+            optional("quiescevm", Kind::NotSimulated),
+            optional("tags", Kind::NotSimulated),
+            optional("zoneids", Kind::NotSimulated),
+        ],
+        run: snapshots::create,
+    },
+    Command {
         name: "createTags",
         description: "Creates resource tag(s)",
         shape: Shape::Async,
@@ -139,7 +159,7 @@ pub(super) static COMMANDS: &[Command] = &[
             optional("name", Kind::Text),
             optional("size", Kind::Long),
             optional("displayvolume", Kind::Bool),
-            optional("snapshotid", Kind::NotSimulated),
+            optional("snapshotid", Kind::Snapshot),
             optional("virtualmachineid", Kind::NotSimulated),
             optional("account", Kind::NotSimulated),
             optional("domainid", Kind::NotSimulated),
@@ -147,6 +167,16 @@ pub(super) static COMMANDS: &[Command] = &[
             optional("customid", Kind::NotSimulated),
         ],
         run: volumes::create,
+    },
+    Command {
+        name: "deleteSnapshot",
+        description: "Deletes a snapshot of a disk volume.",
+        shape: Shape::Async,
+        params: &[
+            required("id", Kind::Snapshot),
+            optional("zoneid", Kind::NotSimulated),
+        ],
+        run: snapshots::delete,
     },
     Command {
         name: "deleteTags",
@@ -269,6 +299,27 @@ pub(super) static COMMANDS: &[Command] = &[
         shape: Shape::List,
         params: NETWORK_PARAMS,
         run: lists::of_networks,
+    },
+    Command {
+        name: "listSnapshots",
+        description: "Lists all available snapshots for the account.",
+        shape: Shape::List,
+        params: &[
+            optional("id", Kind::Snapshot),
+            optional("ids", Kind::Snapshots),
+            optional("volumeid", Kind::Volume),
+            optional("name", Kind::Text),
+            optional("zoneid", Kind::Zone),
+            optional("listall", Kind::Bool),
+            optional("isrecursive", Kind::Bool),
+            optional("projectid", Kind::Project),
+            optional("account", Kind::NotSimulated),
+            optional("domainid", Kind::NotSimulated),
+            optional("intervaltype", Kind::NotSimulated),
+            optional("snapshottype", Kind::NotSimulated),
+            optional("tags", Kind::NotSimulated),
+        ],
+        run: snapshots::list,
     },
     Command {
         name: "listTags",
@@ -396,6 +447,13 @@ pub(super) static COMMANDS: &[Command] = &[
         run: volumes::resize,
     },
     Command {
+        name: "revertSnapshot",
+        description: "This is supposed to revert a volume snapshot.",
+        shape: Shape::Async,
+        params: &[required("id", Kind::Snapshot)],
+        run: snapshots::revert,
+    },
+    Command {
         name: "startVirtualMachine",
         description: "Starts a virtual machine.",
         shape: Shape::Async,
@@ -437,7 +495,7 @@ pub(super) static COMMANDS: &[Command] = &[
         params: &[
             required("id", Kind::Volume),
             optional("name", Kind::Text),
-            optional("deleteprotection", Kind::NotSimulated),
+            optional("deleteprotection", Kind::Bool),
             optional("path", Kind::NotSimulated),
             optional("chaininfo", Kind::NotSimulated),
             optional("storageid", Kind::NotSimulated),
@@ -494,9 +552,10 @@ impl ApiView {
                         | Kind::Offering
                         | Kind::Vm
                         | Kind::Volume
+                        | Kind::Snapshot
                         | Kind::Job
                         | Kind::Project => "uuid",
-                        Kind::Vms | Kind::Volumes | Kind::Texts => "list",
+                        Kind::Vms | Kind::Volumes | Kind::Snapshots | Kind::Texts => "list",
                         Kind::Map | Kind::NotSimulated => "map",
                     },
                     length: 255,

@@ -6,6 +6,7 @@ mod jobs;
 mod lists;
 mod property;
 mod requests;
+mod snapshots;
 mod vms;
 mod volumes;
 

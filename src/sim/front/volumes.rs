@@ -25,6 +25,7 @@ pub(super) fn create(call: &mut Call<'_>) -> Result<Answer, ApiError> {
         zone: call.args.zone("zoneid"),
         offering: call.args.offering("diskofferingid"),
         size_gib: call.args.number("size"),
+        snapshot: call.args.snapshot("snapshotid"),
     };
     let volume = call.world.create_volume(call.caller, new)?;
     let job = call.submit(Work::Create { volume })?;
@@ -88,9 +89,10 @@ pub(super) fn recover(call: &mut Call<'_>) -> Result<Answer, ApiError> {
 }
 
 pub(super) fn update(call: &mut Call<'_>) -> Result<Answer, ApiError> {
-    let work = Work::Rename {
+    let work = Work::Update {
         volume: call.id()?,
         name: call.args.text("name").map(str::to_owned),
+        delete_protection: call.args.choice("deleteprotection"),
     };
     Ok(Answer::job(call.submit(work)?))
 }

@@ -71,6 +71,8 @@ impl World {
             VolumeState::Creating
             | VolumeState::Attaching
             | VolumeState::Resizing
+            | VolumeState::Snapshotting
+            | VolumeState::RevertSnapshotting
             | VolumeState::Expunging
             | VolumeState::Expunged => {
                 return Err(Refusal::invalid(
@@ -179,6 +181,8 @@ impl World {
             VolumeState::Creating
             | VolumeState::Attaching
             | VolumeState::Resizing
+            | VolumeState::Snapshotting
+            | VolumeState::RevertSnapshotting
             | VolumeState::Destroy
             | VolumeState::Expunging
             | VolumeState::Expunged => {

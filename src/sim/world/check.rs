@@ -36,7 +36,11 @@ impl World {
                 || format!("{name} is Expunged or removed, not both"),
             )?;
             let busy = match volume.state {
-                VolumeState::Creating | VolumeState::Attaching | VolumeState::Resizing => true,
+                VolumeState::Creating
+                | VolumeState::Attaching
+                | VolumeState::Resizing
+                | VolumeState::Snapshotting
+                | VolumeState::RevertSnapshotting => true,
                 VolumeState::Allocated
                 | VolumeState::Ready
                 | VolumeState::Destroy

@@ -143,6 +143,8 @@ impl World {
             created: given.created,
             attachment: None,
             tags: given.tags,
+            delete_protection: false,
+            from_snapshot: None,
             removed: false,
         });
         if let Some((vm, device)) = link {
@@ -173,6 +175,8 @@ impl World {
             VolumeState::Creating
             | VolumeState::Attaching
             | VolumeState::Resizing
+            | VolumeState::Snapshotting
+            | VolumeState::RevertSnapshotting
             | VolumeState::Destroy
             | VolumeState::Expunging
             | VolumeState::Expunged => false,

@@ -246,6 +246,8 @@ impl World {
             VolumeState::Ready
             | VolumeState::Attaching
             | VolumeState::Resizing
+            | VolumeState::Snapshotting
+            | VolumeState::RevertSnapshotting
             | VolumeState::Destroy => true,
             VolumeState::Allocated
             | VolumeState::Creating

@@ -11,7 +11,7 @@ use crate::sim::refusal::Refusal;
 use crate::sim::time::SimTime;
 
 use super::World;
-use super::rows::{AccountNo, JobNo, Vm, VmNo, VmState, Volume, VolumeNo, VolumeState};
+use super::rows::{AccountNo, JobNo, SnapshotNo, Vm, VmNo, VmState, Volume, VolumeNo, VolumeState};
 use super::work::Work;
 
 /// `job.expire.minutes`: how long finished jobs can be asked for (`AsyncJobManagerImpl.java`).
@@ -58,6 +58,8 @@ pub enum Outcome {
     Volume(VolumeNo, Box<Volume>),
     /// Done; the VM as it was then.
     Vm(VmNo, Box<Vm>),
+    /// Done; the snapshot, as it is.
+    Snapshot(SnapshotNo),
     /// Done, with nothing to show.
     Success,
     /// Refused or failed.
@@ -74,7 +76,7 @@ pub enum Outcome {
 impl Outcome {
     const fn is_failure(&self) -> bool {
         match self {
-            Self::Volume(..) | Self::Vm(..) | Self::Success => false,
+            Self::Volume(..) | Self::Vm(..) | Self::Snapshot(_) | Self::Success => false,
             Self::Failed { .. } | Self::Lost => true,
         }
     }
@@ -300,7 +302,18 @@ impl World {
             Work::Detach { volume, vm, device } => self.run_detach(no, volume, vm, device, stage),
             Work::Resize { .. } => self.run_resize(&work, stage),
             Work::Destroy { volume, expunge } => self.run_destroy(volume, expunge, stage),
-            Work::Rename { volume, name } => self.run_rename(volume, name, stage),
+            Work::Update {
+                volume,
+                name,
+                delete_protection,
+            } => self.run_update(volume, (name, delete_protection), stage),
+            Work::CreateSnapshot { snapshot, volume } => {
+                self.run_create_snapshot(snapshot, volume, stage)
+            }
+            Work::DeleteSnapshot { snapshot } => self.run_delete_snapshot(snapshot, stage),
+            Work::RevertSnapshot { volume, snapshot } => {
+                self.run_revert_snapshot(volume, snapshot, stage)
+            }
             Work::CreateTags { on, tags } => self.run_create_tags(on, &tags, stage),
             Work::DeleteTags { on, tags } => self.run_delete_tags(on, &tags, stage),
             Work::StartVm { vm } => self.run_start_vm(vm, stage),
@@ -334,11 +347,27 @@ impl World {
     /// Takes back the transitional states of a job that did not succeed (`Volume.java`:
     /// `OperationFailed`).
     fn take_back(&mut self, work: &Work) {
-        if let Work::Attach { volume, .. } | Work::Resize { volume, .. } = work {
+        if let Work::CreateSnapshot { snapshot, .. } = work {
+            self.snapshot_failed(*snapshot);
+        }
+        if let Work::Create { volume } = work
+            && self.volume(*volume).from_snapshot.is_some()
+            && self.volume(*volume).state == VolumeState::Creating
+        {
+            self.volume_mut(*volume).state = VolumeState::Allocated;
+        }
+        if let Work::Attach { volume, .. }
+        | Work::Resize { volume, .. }
+        | Work::CreateSnapshot { volume, .. }
+        | Work::RevertSnapshot { volume, .. } = work
+        {
             let row = self.volume_mut(*volume);
             row.state = match row.state {
                 VolumeState::Creating => VolumeState::Allocated,
-                VolumeState::Attaching | VolumeState::Resizing => VolumeState::Ready,
+                VolumeState::Attaching
+                | VolumeState::Resizing
+                | VolumeState::Snapshotting
+                | VolumeState::RevertSnapshotting => VolumeState::Ready,
                 VolumeState::Allocated
                 | VolumeState::Ready
                 | VolumeState::Destroy

@@ -67,10 +67,19 @@ impl World {
             return Err(Refusal::invalid("No such volume"));
         }
         match row.state {
+            // `unbackedSnapshots`, which is a CloudRuntimeException.
+            VolumeState::Ready | VolumeState::Allocated if self.is_being_snapshotted(volume) => {
+                Err(Refusal::runtime(format!(
+                    "Volume {} has snapshots that are not backed up yet; it cannot be resized",
+                    row.uuid
+                )))
+            }
             VolumeState::Ready | VolumeState::Allocated => Ok(()),
             VolumeState::Creating
             | VolumeState::Attaching
             | VolumeState::Resizing
+            | VolumeState::Snapshotting
+            | VolumeState::RevertSnapshotting
             | VolumeState::Destroy
             | VolumeState::Expunging
             | VolumeState::Expunged => Err(Refusal::invalid(format!(
@@ -145,6 +154,8 @@ impl World {
             VolumeState::Creating
             | VolumeState::Attaching
             | VolumeState::Resizing
+            | VolumeState::Snapshotting
+            | VolumeState::RevertSnapshotting
             | VolumeState::Destroy
             | VolumeState::Expunging
             | VolumeState::Expunged => {

@@ -38,6 +38,8 @@ row_numbers! {
     VmNo;
     /// The internal number of a volume. Ascends in order of creation, also of creation time.
     VolumeNo;
+    /// The internal number of a snapshot.
+    SnapshotNo;
     /// The internal number of a job.
     JobNo;
 }
@@ -161,6 +163,10 @@ pub enum VolumeState {
     Attaching,
     /// Being resized.
     Resizing,
+    /// A snapshot of it is being taken.
+    Snapshotting,
+    /// Being taken back to a snapshot.
+    RevertSnapshotting,
     /// Given up; can be recovered.
     Destroy,
     /// Being removed from storage.
@@ -178,6 +184,8 @@ impl VolumeState {
             Self::Ready => "Ready",
             Self::Attaching => "Attaching",
             Self::Resizing => "Resizing",
+            Self::Snapshotting => "Snapshotting",
+            Self::RevertSnapshotting => "RevertSnapshotting",
             Self::Destroy => "Destroy",
             Self::Expunging => "Expunging",
             Self::Expunged => "Expunged",
@@ -241,6 +249,65 @@ pub struct Volume {
     pub attachment: Option<Attachment>,
     /// Its tags.
     pub tags: Vec<Tag>,
+    /// Whether it can neither be deleted nor destroyed.
+    pub delete_protection: bool,
+    /// The snapshot it was made from.
+    pub from_snapshot: Option<SnapshotNo>,
+    /// Whether it was removed: ids of removed rows still resolve.
+    pub removed: bool,
+}
+
+/// `Snapshot.State` (`Snapshot.java`), as far as it is simulated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SnapshotState {
+    /// A row only.
+    Allocated,
+    /// Being taken on primary storage.
+    Creating,
+    /// Taken, not yet backed up.
+    CreatedOnPrimary,
+    /// Being copied to secondary storage.
+    BackingUp,
+    /// There.
+    BackedUp,
+    /// It failed.
+    Error,
+    /// Deleted.
+    Destroyed,
+}
+
+impl SnapshotState {
+    /// The state as the API writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allocated => "Allocated",
+            Self::Creating => "Creating",
+            Self::CreatedOnPrimary => "CreatedOnPrimary",
+            Self::BackingUp => "BackingUp",
+            Self::BackedUp => "BackedUp",
+            Self::Error => "Error",
+            Self::Destroyed => "Destroyed",
+        }
+    }
+}
+
+/// A snapshot of a volume.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Its id in the API.
+    pub uuid: Uuid,
+    /// Its name.
+    pub name: String,
+    /// Of which volume, which may be gone.
+    pub volume: VolumeNo,
+    /// Whose it is.
+    pub account: AccountNo,
+    /// The volume's size when it was taken, in bytes.
+    pub size: u64,
+    /// Its state.
+    pub state: SnapshotState,
+    /// When it was made.
+    pub created: SimTime,
     /// Whether it was removed: ids of removed rows still resolve.
     pub removed: bool,
 }

@@ -7,7 +7,8 @@ use super::World;
 use super::attach::unreachable_stage;
 use super::job::{Event, Flow, Stage, Trouble};
 use super::rows::{
-    AccountNo, GIB, OfferingNo, VmNo, Volume, VolumeKind, VolumeNo, VolumeState, ZoneNo,
+    AccountNo, GIB, OfferingNo, SnapshotNo, SnapshotState, VmNo, Volume, VolumeKind, VolumeNo,
+    VolumeState, ZoneNo,
 };
 
 /// `custom.diskoffering.size.min` and `.max` in GiB (`VolumeOrchestrationService.java`).
@@ -27,6 +28,8 @@ pub struct NewVolume {
     pub offering: Option<OfferingNo>,
     /// The size in GiB, for an offering without one.
     pub size_gib: Option<i64>,
+    /// A snapshot to make it from, instead of an offering.
+    pub snapshot: Option<SnapshotNo>,
 }
 
 impl World {
@@ -39,14 +42,24 @@ impl World {
         account: AccountNo,
         new: NewVolume,
     ) -> Result<VolumeNo, Refusal> {
-        let Some(offering) = new.offering else {
-            return Err(Refusal::invalid(
-                "At least one of disk Offering ID or snapshot ID must be passed whilst creating \
-                 volume",
-            ));
+        let (offering, size) = match (new.offering, new.snapshot) {
+            (None, None) => {
+                return Err(Refusal::invalid(
+                    "At least one of disk Offering ID or snapshot ID must be passed whilst \
+                     creating volume",
+                ));
+            }
+            (Some(offering), None) => (Some(offering), self.new_size(offering, new.size_gib)?),
+            (Some(_), Some(_)) => {
+                return Err(Refusal::invalid(
+                    "Disk Offering ID and snapshot ID are both passed, but the snapshot is not of \
+                     a ROOT volume",
+                ));
+            }
+            (None, Some(snapshot)) => self.of_snapshot(snapshot)?,
         };
-        let size = self.new_size(offering, new.size_gib)?;
-        let Some(zone) = new.zone else {
+        let taken = new.snapshot.map(|no| self.snapshot(no).volume);
+        let Some(zone) = new.zone.or(taken.map(|no| self.volume(no).zone)) else {
             return Err(Refusal::invalid("Unable to find zone by id null"));
         };
         let name = match new.name {
@@ -60,14 +73,33 @@ impl World {
             size,
             state: VolumeState::Allocated,
             zone,
-            offering: Some(offering),
+            offering,
             account,
             created: self.now,
             attachment: None,
             tags: Vec::new(),
+            delete_protection: false,
+            from_snapshot: new.snapshot,
             removed: false,
         };
         Ok(self.insert_volume(volume))
+    }
+
+    /// Offering and size of a volume that is made from a snapshot.
+    fn of_snapshot(&self, no: SnapshotNo) -> Result<(Option<OfferingNo>, u64), Refusal> {
+        let snapshot = self.snapshot(no);
+        if snapshot.removed {
+            return Err(Refusal::invalid(format!(
+                "unable to find a snapshot with id {no}"
+            )));
+        }
+        if snapshot.state != SnapshotState::BackedUp {
+            return Err(Refusal::invalid(format!(
+                "Snapshot id={no} is not in BackedUp state yet and can't be used for volume \
+                 creation"
+            )));
+        }
+        Ok((self.volume(snapshot.volume).offering, snapshot.size))
     }
 
     fn new_size(&self, offering: OfferingNo, size_gib: Option<i64>) -> Result<u64, Refusal> {
@@ -104,6 +136,8 @@ impl World {
             created: self.now,
             attachment: None,
             tags: Vec::new(),
+            delete_protection: false,
+            from_snapshot: None,
             removed: false,
         };
         self.insert_volume(volume)
@@ -117,15 +151,28 @@ impl World {
         no
     }
 
-    /// The job of `createVolume`: the row is all there is to it.
+    /// The job of `createVolume`: the row is all there is to it, unless there is a snapshot to copy.
     pub(super) fn run_create(&mut self, volume: VolumeNo, stage: Stage) -> Result<Flow, Refusal> {
         match stage {
             Stage::Submitted => Ok(Flow::Begin),
-            Stage::Queued => Ok(Flow::Wait(
-                Stage::Working,
-                self.settings.latencies.create_ms,
-            )),
-            Stage::Working => Ok(Flow::Done(self.volume_outcome(volume))),
+            Stage::Queued => {
+                let row = self.volume_mut(volume);
+                if row.from_snapshot.is_some() && row.state == VolumeState::Allocated {
+                    row.state = VolumeState::Creating;
+                }
+                Ok(Flow::Wait(
+                    Stage::Working,
+                    self.settings.latencies.create_ms,
+                ))
+            }
+            Stage::Working => {
+                let row = self.volume_mut(volume);
+                // Any other that is Creating is so because of its first attach.
+                if row.from_snapshot.is_some() && row.state == VolumeState::Creating {
+                    row.state = VolumeState::Ready;
+                }
+                Ok(Flow::Done(self.volume_outcome(volume)))
+            }
             Stage::Provisioning
             | Stage::Plugging { .. }
             | Stage::Unplugging { .. }
@@ -256,10 +303,21 @@ impl World {
                 "Unable to find volume with ID: {volume}"
             )));
         }
+        if self.is_being_snapshotted(volume) {
+            return Err(Refusal::invalid(
+                "There are snapshot operations in progress on the volume, unable to delete it",
+            ));
+        }
         if row.attachment.is_some() {
             return Err(Refusal::invalid(
                 "Please specify a volume that is not attached to any VM.",
             ));
+        }
+        if row.delete_protection {
+            return Err(Refusal::invalid(format!(
+                "Volume [id = {}, name = {}] has delete protection enabled and cannot be deleted.",
+                row.uuid, row.name
+            )));
         }
         if !expunge && row.state == VolumeState::Allocated {
             return Err(Refusal::invalid(
@@ -284,9 +342,13 @@ impl World {
             }
             // The state machine has no way from there (Creating has, but the storage call that
             // is under way would be left alone with it).
-            VolumeState::Creating | VolumeState::Attaching | VolumeState::Resizing => Err(
-                Refusal::runtime(format!("Failed to destroy volume{volume}")),
-            ),
+            VolumeState::Creating
+            | VolumeState::Attaching
+            | VolumeState::Resizing
+            | VolumeState::Snapshotting
+            | VolumeState::RevertSnapshotting => Err(Refusal::runtime(format!(
+                "Failed to destroy volume{volume}"
+            ))),
         }
     }
 
@@ -315,6 +377,8 @@ impl World {
             | VolumeState::Ready
             | VolumeState::Attaching
             | VolumeState::Resizing
+            | VolumeState::Snapshotting
+            | VolumeState::RevertSnapshotting
             | VolumeState::Expunged => {}
         }
     }
@@ -337,10 +401,10 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn run_rename(
+    pub(super) fn run_update(
         &mut self,
         volume: VolumeNo,
-        name: Option<String>,
+        (name, delete_protection): (Option<String>, Option<bool>),
         stage: Stage,
     ) -> Result<Flow, Refusal> {
         match stage {
@@ -352,9 +416,11 @@ impl World {
             }
             Stage::Queued => Ok(Flow::Wait(Stage::Working, 0)),
             Stage::Working => {
+                let row = self.volume_mut(volume);
                 if let Some(name) = name {
-                    self.volume_mut(volume).name = name;
+                    row.name = name;
                 }
+                row.delete_protection = delete_protection.unwrap_or(row.delete_protection);
                 Ok(Flow::Done(self.volume_outcome(volume)))
             }
             Stage::Provisioning

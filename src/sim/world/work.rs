@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::sim::refusal::{Refusal, RefusalClass};
 
-use super::rows::{OfferingNo, Tag, Tagged, VmNo, VolumeNo};
+use super::rows::{OfferingNo, SnapshotNo, Tag, Tagged, VmNo, VolumeNo};
 
 /// What a job does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,12 +50,33 @@ pub enum Work {
         /// Also remove it from storage.
         expunge: bool,
     },
-    /// `updateVolume`, of which only the name.
-    Rename {
+    /// `updateVolume`, of which only what any caller may give.
+    Update {
         /// Which volume.
         volume: VolumeNo,
         /// The new name, if any.
         name: Option<String>,
+        /// Whether it is to be protected from deletion, if that is said.
+        delete_protection: Option<bool>,
+    },
+    /// `createSnapshot`: the row exists already.
+    CreateSnapshot {
+        /// Which snapshot.
+        snapshot: SnapshotNo,
+        /// Of which volume.
+        volume: VolumeNo,
+    },
+    /// `deleteSnapshot`.
+    DeleteSnapshot {
+        /// Which snapshot.
+        snapshot: SnapshotNo,
+    },
+    /// `revertSnapshot`.
+    RevertSnapshot {
+        /// Which volume.
+        volume: VolumeNo,
+        /// To what.
+        snapshot: SnapshotNo,
     },
     /// `createTags`.
     CreateTags {
@@ -119,8 +140,17 @@ impl Work {
             Self::Destroy { .. } => {
                 "org.apache.cloudstack.api.command.admin.volume.DestroyVolumeCmdByAdmin"
             }
-            Self::Rename { .. } => {
+            Self::Update { .. } => {
                 "org.apache.cloudstack.api.command.admin.volume.UpdateVolumeCmdByAdmin"
+            }
+            Self::CreateSnapshot { .. } => {
+                "org.apache.cloudstack.api.command.admin.snapshot.CreateSnapshotCmdByAdmin"
+            }
+            Self::DeleteSnapshot { .. } => {
+                "org.apache.cloudstack.api.command.user.snapshot.DeleteSnapshotCmd"
+            }
+            Self::RevertSnapshot { .. } => {
+                "org.apache.cloudstack.api.command.user.snapshot.RevertSnapshotCmd"
             }
             Self::CreateTags { .. } => "org.apache.cloudstack.api.command.user.tag.CreateTagsCmd",
             Self::DeleteTags { .. } => "org.apache.cloudstack.api.command.user.tag.DeleteTagsCmd",
@@ -143,9 +173,12 @@ impl Work {
             | Self::Attach { volume, .. }
             | Self::Resize { volume, .. }
             | Self::Destroy { volume, .. }
-            | Self::Rename { volume, .. } => Some(*volume),
+            | Self::Update { volume, .. }
+            | Self::CreateSnapshot { volume, .. }
+            | Self::RevertSnapshot { volume, .. } => Some(*volume),
             Self::Detach { volume, .. } => *volume,
-            Self::CreateTags { .. }
+            Self::DeleteSnapshot { .. }
+            | Self::CreateTags { .. }
             | Self::DeleteTags { .. }
             | Self::StartVm { .. }
             | Self::StopVm { .. }
@@ -168,9 +201,34 @@ impl Work {
             | Self::Detach { .. }
             | Self::Resize { .. }
             | Self::Destroy { .. }
-            | Self::Rename { .. }
+            | Self::Update { .. }
+            | Self::CreateSnapshot { .. }
+            | Self::DeleteSnapshot { .. }
+            | Self::RevertSnapshot { .. }
             | Self::CreateTags { .. }
             | Self::DeleteTags { .. } => None,
+        }
+    }
+
+    /// The snapshot it is about, where that is its instance.
+    pub const fn snapshot(&self) -> Option<SnapshotNo> {
+        match self {
+            Self::CreateSnapshot { snapshot, .. }
+            | Self::DeleteSnapshot { snapshot }
+            | Self::RevertSnapshot { snapshot, .. } => Some(*snapshot),
+            Self::Create { .. }
+            | Self::Attach { .. }
+            | Self::Detach { .. }
+            | Self::Resize { .. }
+            | Self::Destroy { .. }
+            | Self::Update { .. }
+            | Self::CreateTags { .. }
+            | Self::DeleteTags { .. }
+            | Self::StartVm { .. }
+            | Self::StopVm { .. }
+            | Self::RebootVm { .. }
+            | Self::DestroyVm { .. }
+            | Self::ExpungeVm { .. } => None,
         }
     }
 
@@ -184,7 +242,10 @@ impl Work {
                 | Self::Attach { .. }
                 | Self::Detach { .. }
                 | Self::Destroy { .. }
-                | Self::Rename { .. }
+                | Self::Update { .. }
+                | Self::CreateSnapshot { .. }
+                | Self::DeleteSnapshot { .. }
+                | Self::RevertSnapshot { .. }
                 | Self::CreateTags { .. }
                 | Self::DeleteTags { .. }
                 | Self::StartVm { .. }

@@ -7,7 +7,7 @@ use crate::sim::control::Side;
 use crate::sim::fault::Fault;
 use crate::sim::state;
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "createVolume",
     "attachVolume",
     "detachVolume",
@@ -17,6 +17,7 @@ const COMMANDS: [&str; 15] = [
     "recoverVolume",
     "createTags",
     "deleteTags",
+    "createSnapshot",
     "startVirtualMachine",
     "stopVirtualMachine",
     "rebootVirtualMachine",
@@ -130,6 +131,7 @@ impl Rig {
             "destroyVirtualMachine" => {
                 vec![("id", vm), ("expunge", if flag { "true" } else { "false" })]
             }
+            "createSnapshot" => vec![("volumeid", volume)],
             _ if command.ends_with("VirtualMachine") => vec![("id", vm)],
             "createTags" | "deleteTags" => vec![
                 ("resourceids", volume),

@@ -270,9 +270,9 @@ fn parameters_are_bound_or_refused_in_the_servers_words() {
         ),
         (
             "createVolume",
-            vec![("snapshotid", missing)],
+            vec![("virtualmachineid", missing)],
             432,
-            "The simulator does not know parameter snapshotid".to_owned(),
+            "The simulator does not know parameter virtualmachineid".to_owned(),
         ),
     ] {
         let (got, cs, text) = rig.refused(command, &params);
