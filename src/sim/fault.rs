@@ -151,6 +151,7 @@ pub enum Fault {
     },
     /// The clock of the management server is set wrong: `Date`, what counts as expired, and
     /// the times it writes from now on. At once, until another one or until faults are cleared.
+    /// Listings keep the order in which rows were made, even if their times say otherwise.
     ClockSkew {
         /// How many milliseconds it is ahead; negative: behind.
         ms: i64,

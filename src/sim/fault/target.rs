@@ -75,7 +75,9 @@ impl Target {
         self.command.fit([request.command])
             && self.volume.fit(request.volumes.iter().map(String::as_str))
             && self.account.fit(request.account)
-            && self.page.is_none_or(|page| page == request.page)
+            && self
+                .page
+                .is_none_or(|page| request.sort == Sort::Listing && page == request.page)
     }
 }
 
@@ -404,10 +406,16 @@ mod tests {
             let target: Target = serde_json::from_str(text).expect(text);
             assert_eq!(target.fits(&request), expected, "{text}");
         }
+        let other = Facts {
+            sort: Sort::Other,
+            ..request
+        };
+        let second: Target = serde_json::from_str(r#"{"page":2}"#).expect("a target");
+        assert!(!second.fits(&other), "only listings have pages");
         let nobody = Facts {
             account: None,
             volumes: Vec::new(),
-            ..request
+            ..other
         };
         for text in [r#"{"account":"*"}"#, r#"{"volume":"*"}"#] {
             let target: Target = serde_json::from_str(text).expect(text);

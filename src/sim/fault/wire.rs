@@ -100,6 +100,14 @@ impl Wire {
         }
     }
 
+    /// A mistake with the kind of fault in which it is.
+    fn named(&self, why: &str) -> String {
+        match serde_json::to_value(self.kind) {
+            Ok(serde_json::Value::String(kind)) => format!("{kind}: {why}"),
+            Ok(_) | Err(_) => why.to_owned(),
+        }
+    }
+
     /// What is left when the kind has taken its own.
     const fn left_over(&self) -> Option<&'static str> {
         if self.on.is_some() {
@@ -164,12 +172,11 @@ impl TryFrom<Wire> for Fault {
     type Error = String;
 
     fn try_from(mut wire: Wire) -> Result<Self, String> {
-        let of_kind = |why: String| match serde_json::to_value(wire.kind) {
-            Ok(serde_json::Value::String(kind)) => format!("{kind}: {why}"),
-            Ok(_) | Err(_) => why,
-        };
         let at = wire.at.take();
-        let fault = wire.clone().fault_and_rest().map_err(of_kind)?;
+        let fault = wire.fault().map_err(|why| wire.named(&why))?;
+        if let Some(name) = wire.left_over() {
+            return Err(wire.named(&format!("`{name}` has no meaning here")));
+        }
         match (at, fault.target()) {
             (None, Some(on)) => check_commands(on).map(|()| fault),
             (None, None) => Ok(fault),
@@ -180,16 +187,6 @@ impl TryFrom<Wire> for Fault {
             (Some(_), Some(_)) => {
                 Err("`at` is for what happens at a moment; use on.from".to_owned())
             }
-        }
-    }
-}
-
-impl Wire {
-    fn fault_and_rest(mut self) -> Result<Fault, String> {
-        let fault = self.fault()?;
-        match self.left_over() {
-            None => Ok(fault),
-            Some(name) => Err(format!("`{name}` has no meaning here")),
         }
     }
 }

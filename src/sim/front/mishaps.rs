@@ -217,6 +217,10 @@ fn facts<'a>(world: &'a World, params: &'a Params) -> Facts<'a> {
         volumes.push(id.to_string());
         nos.extend(world.find_volume(id));
     }
+    if let Some(no) = by_device(world, params) {
+        volumes.push(world.volume(no).uuid.to_string());
+        nos.push(no);
+    }
     let job = params.get_ignoring_case("jobid");
     let job = job.and_then(|id| world.find_job(id.parse().ok()?));
     if let Some(no) = job.and_then(|job| job.work.volume()) {
@@ -224,7 +228,7 @@ fn facts<'a>(world: &'a World, params: &'a Params) -> Facts<'a> {
         nos.push(no);
     }
     volumes.extend(nos.iter().map(|no| world.volume(*no).name.clone()));
-    if command == "createVolume" {
+    if matches!(command, "createVolume" | "listVolumes") {
         volumes.extend(params.get_ignoring_case("name").map(str::to_owned));
     }
     let account = params
@@ -238,4 +242,15 @@ fn facts<'a>(world: &'a World, params: &'a Params) -> Facts<'a> {
         account: account.map(|no| world.account(no).name.as_str()),
         page: page.and_then(|page| page.parse().ok()).unwrap_or(1),
     }
+}
+
+/// The volume that a detach names by VM and device.
+fn by_device(world: &World, params: &Params) -> Option<VolumeNo> {
+    let device = params.get_ignoring_case("deviceid")?.parse().ok()?;
+    let vm = params.get_ignoring_case("virtualmachineid")?.parse().ok()?;
+    if params.get_ignoring_case("id").is_some() {
+        // An attach, which names the device that is to be.
+        return None;
+    }
+    world.vm(world.find_vm(vm)?).disks.get(&device).copied()
 }

@@ -296,6 +296,46 @@ fn a_guest_that_keeps_its_disk_fails_the_detach_after_ten_seconds() {
 }
 
 #[test]
+fn a_straggling_detach_clears_a_newer_attachment() {
+    let mut rig = Rig::new();
+    let (id, other) = (rig.create_on("v", "appliance"), rig.vm("final-vm"));
+    // Both detaches are checked before the first is done, and the second one takes its time.
+    rig.submit("detachVolume", &[("id", &id)]);
+    arm(&mut rig, r#"{"kind":"stragglingDetach","ms":60000}"#);
+    let straggler = rig.submit("detachVolume", &[("id", &id)]);
+    rig.pass(2_000);
+    let attached = rig.done("attachVolume", &[("id", &id), ("virtualmachineid", &other)]);
+    assert_eq!(attached["jobstatus"], 1, "{attached}");
+    rig.pass(60_000);
+    assert_eq!(rig.job(&straggler)["jobstatus"], 1);
+    assert_eq!(rig.volume(&id).get("virtualmachineid"), None);
+    assert!(rig.is_plugged("final-vm", &id), "only the database forgot");
+}
+
+#[test]
+fn a_volume_is_recognised_however_a_request_names_it() {
+    let mut rig = Rig::new();
+    let id = rig.create_on("v", "appliance");
+    let (vm, device) = (rig.vm("appliance"), rig.volume(&id)["deviceid"].to_string());
+    let job = rig.submit("updateVolume", &[("id", &id), ("name", "v")]);
+    let fault = r#"{"kind":"badGateway","on":{"volume":"v","count":"all"}}"#;
+    arm(&mut rig, fault);
+    let mut struck = |command: &str, params: &[(&str, &str)]| -> bool {
+        rig.send(command, params).status == 502
+    };
+    assert!(struck("deleteVolume", &[("id", &id)]));
+    assert!(struck("listVolumes", &[("ids", &id)]));
+    assert!(struck("listVolumes", &[("name", "v")]));
+    assert!(struck("createTags", &[("resourceids", &id)]));
+    assert!(struck("createVolume", &[("name", "v")]));
+    assert!(struck("queryAsyncJobResult", &[("jobid", &job)]));
+    let at = |device| [("virtualmachineid", vm.as_str()), ("deviceid", device)];
+    assert!(struck("detachVolume", &at(&device)));
+    assert!(!struck("detachVolume", &at("0")));
+    assert!(!struck("listVirtualMachines", &[("name", "v")]));
+}
+
+#[test]
 fn a_delete_that_is_stuck_leaves_the_volume_in_destroy() {
     let mut rig = Rig::new();
     let id = rig.create_on("v", "appliance");
