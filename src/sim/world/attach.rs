@@ -327,7 +327,7 @@ impl World {
             }
             Stage::Unplugging { running } => {
                 if running && self.keeps(vm, volume) {
-                    return Err(self.disk_kept(Some(volume), Some(vm)));
+                    return Err(self.not_released(vm, volume));
                 }
                 if running {
                     self.unplug(vm, volume);
@@ -351,18 +351,17 @@ impl World {
         self.vm(vm).ignores_unplug && self.plugged_in(volume) == Some(vm)
     }
 
-    /// What a detach says whose disk the guest keeps (`KVMStorageProcessor.java`,
-    /// `attachOrDetachDevice`, as `VolumeApiServiceImpl.java` passes it on). Database and guest
-    /// stay as they are.
-    pub(super) fn disk_kept(&self, volume: Option<VolumeNo>, vm: Option<VmNo>) -> Refusal {
+    /// `KVMStorageProcessor.java`, `attachOrDetachDevice`, as `VolumeApiServiceImpl.java` passes
+    /// it on. Database and guest stay as they are.
+    pub(super) fn not_released(&self, vm: VmNo, volume: VolumeNo) -> Refusal {
         Refusal::runtime(format!(
             "Failed to detach volume {} from VM {}; \
              com.cloud.exception.InternalErrorException: Could not detach volume after sending \
              the command and waiting for [{}] milliseconds. Probably the VM does not support the \
              sent detach command or the device is busy at the moment. Try again in a couple of \
              minutes.",
-            volume.map_or("", |no| &self.volume(no).name),
-            vm.map_or("", |no| &self.vm(no).name),
+            self.volume(volume).name,
+            self.vm(vm).name,
             self.settings.latencies.detach_wait_ms
         ))
     }

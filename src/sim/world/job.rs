@@ -262,12 +262,16 @@ impl World {
             Some(Trouble::Delay(more)) => {
                 self.schedule(millis.saturating_add(more), Event::Reach(no, next));
             }
-            Some(Trouble::DiskKept) => {
+            Some(Trouble::DiskKept) if next == (Stage::Unplugging { running: true }) => {
                 let wait = self.settings.latencies.detach_wait_ms;
                 self.schedule(millis.max(wait), Event::Reach(no, next));
             }
             Some(
-                Trouble::Fails(_) | Trouble::Purged | Trouble::LostBefore | Trouble::LostAfter,
+                Trouble::Fails(_)
+                | Trouble::DiskKept
+                | Trouble::Purged
+                | Trouble::LostBefore
+                | Trouble::LostAfter,
             )
             | None => self.schedule(millis, Event::Reach(no, next)),
         }
@@ -279,12 +283,17 @@ impl World {
         if let Stage::Plugging { .. } | Stage::Unplugging { .. } | Stage::Working = stage {
             match &job.trouble {
                 Some(Trouble::Fails(text)) => return Err(Refusal::runtime(text.clone())),
+                // A VM that does not run keeps nothing.
                 Some(Trouble::DiskKept) => {
-                    let vm = match &work {
-                        Work::Detach { vm, .. } => *vm,
-                        _ => None,
-                    };
-                    return Err(self.disk_kept(work.volume(), vm));
+                    if let Work::Detach {
+                        volume: Some(volume),
+                        vm: Some(vm),
+                        ..
+                    } = work
+                        && stage == (Stage::Unplugging { running: true })
+                    {
+                        return Err(self.not_released(vm, volume));
+                    }
                 }
                 Some(Trouble::LostBefore) => {
                     self.take_back(&work);

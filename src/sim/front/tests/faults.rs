@@ -293,6 +293,13 @@ fn a_guest_that_keeps_its_disk_fails_the_detach_after_ten_seconds() {
     );
     assert!(why.contains("waiting for [10000] milliseconds"), "{why}");
     assert!(rig.is_plugged("appliance", &id));
+    // Nobody keeps a disk on a VM that does not run.
+    rig.operate(&Operation::StopVm {
+        vm: "appliance".to_owned(),
+    });
+    rig.pass(1_000);
+    arm(&mut rig, r#"{"kind":"detachTimeout"}"#);
+    assert_eq!(rig.done("detachVolume", &[("id", &id)])["jobstatus"], 1);
 }
 
 #[test]
