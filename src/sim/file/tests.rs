@@ -22,6 +22,19 @@ fn the_printed_file_is_the_standard_world() {
     assert_eq!(build("# nothing").map(saved), Ok(standard));
     let settings = WorldFile::standard().settings;
     assert_eq!(settings, Settings::default());
+    let told = serde_json::to_value(settings).expect("JSON");
+    let latencies = told["latencies"].as_object().expect("an object");
+    for key in told
+        .as_object()
+        .expect("an object")
+        .keys()
+        .chain(latencies.keys())
+    {
+        assert!(
+            STANDARD_WORLD.contains(&format!(" {key}: ")) || key == "latencies",
+            "{key}"
+        );
+    }
 }
 
 #[test]
