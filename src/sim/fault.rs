@@ -1,6 +1,6 @@
 //! What goes wrong, on demand: each fault says what, for which requests, how often and when.
 //!
-//! [`Faults`] keeps the armed ones and says for each request what strikes it. What that means
+//! `Faults` keeps the armed ones and says for each request what strikes it. What that means
 //! is up to the front and the world. Deterministic: chance comes from seeds.
 
 mod armed;
