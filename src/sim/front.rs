@@ -4,6 +4,7 @@
 mod args;
 mod commands;
 mod envelope;
+mod events;
 mod jobs;
 mod lists;
 mod mishaps;

@@ -60,6 +60,17 @@ impl SimTime {
             .map(|at| Self(at.as_millisecond()))
     }
 
+    /// Reads the date of a filter: `2026-11-20`, `2026-11-20 22:30:00`, or as `expires`. Without
+    /// a zone it is UTC.
+    pub fn parse_date(text: &str) -> Option<Self> {
+        let full = match text.len() {
+            10 => format!("{text}T00:00:00Z"),
+            19 => format!("{}Z", text.replacen(' ', "T", 1)),
+            _ => text.to_owned(),
+        };
+        Self::parse_expires(&full)
+    }
+
     fn formatted(self, format: &str) -> String {
         match jiff::Timestamp::from_millisecond(self.0) {
             Ok(at) => at.strftime(format).to_string(),
@@ -84,6 +95,20 @@ mod tests {
         let at = SimTime::from_millis(1_795_213_800_123);
         assert_eq!(at.to_string(), "2026-11-20T22:30:00+0000");
         assert_eq!(at.http_date(), "Fri, 20 Nov 2026 22:30:00 GMT");
+    }
+
+    #[test]
+    fn dates_are_read_with_and_without_a_time() {
+        for (text, seconds) in [
+            ("2026-11-20", Some(1_795_132_800)),
+            ("2026-11-20 22:30:00", Some(1_795_213_800)),
+            ("2026-11-20T22:30:00+0000", Some(1_795_213_800)),
+            ("yesterday", None),
+            ("2026-13-01", None),
+        ] {
+            let expected = seconds.map(|seconds: i64| SimTime::from_millis(seconds * 1000));
+            assert_eq!(SimTime::parse_date(text), expected, "{text}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod attach;
 mod bus;
 mod check;
+mod event;
 mod given;
 mod guest;
 mod job;
@@ -26,6 +27,7 @@ use uuid::Uuid;
 use super::time::SimTime;
 
 pub use bus::{Bus, DATA_DISK_CONTROLLER, ROOT_DISK_CONTROLLER};
+pub use event::{EventKind, EventRow, EventState, Resource};
 pub use given::{GivenVm, GivenVolume};
 pub use guest::{Disk, Guest};
 pub use job::{Job, JobState, Outcome, Trouble};
@@ -130,6 +132,8 @@ pub struct Settings {
     pub latencies: Latencies,
     /// Data disks a VM can have: 32 for KVM (`schema-452to460.sql`).
     pub max_data_disks: u32,
+    /// How many events are kept. CloudStack keeps them for `event.purge.delay` days.
+    pub max_events: usize,
     /// `default.page.size`: page size and its limit (`Config.java`).
     pub page_size: u32,
 }
@@ -140,6 +144,7 @@ impl Default for Settings {
             seed: 1,
             latencies: Latencies::default(),
             max_data_disks: 32,
+            max_events: 10_000,
             page_size: 500,
         }
     }
@@ -178,6 +183,9 @@ pub struct World {
     #[serde(with = "crate::sim::serial::as_list")]
     agenda: BTreeMap<(SimTime, u64), Event>,
     next_event: u64,
+    /// What was done, oldest first, and the number of the last one.
+    events: VecDeque<EventRow>,
+    next_event_row: u64,
     next_row: u64,
     diskseq: u64,
 }
@@ -209,6 +217,8 @@ impl World {
             queues: BTreeMap::new(),
             agenda: BTreeMap::new(),
             next_event: 0,
+            events: VecDeque::new(),
+            next_event_row: 0,
             next_row: 1,
             diskseq: 0,
         }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::envelope::{Answer, ApiError};
-use super::{Call, jobs, lists, snapshots, tags, vms, volumes};
+use super::{Call, events, jobs, lists, snapshots, tags, vms, volumes};
 
 /// What a parameter is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -278,6 +278,31 @@ pub(super) static COMMANDS: &[Command] = &[
             optional("volumeid", Kind::NotSimulated),
         ],
         run: lists::offerings,
+    },
+    Command {
+        name: "listEvents",
+        description: "A command to list events.",
+        shape: Shape::List,
+        params: &[
+            optional("id", Kind::Text),
+            optional("type", Kind::Text),
+            optional("level", Kind::Text),
+            optional("state", Kind::Text),
+            optional("startdate", Kind::Text),
+            optional("enddate", Kind::Text),
+            optional("resourceid", Kind::Text),
+            optional("resourcetype", Kind::Text),
+            optional("startid", Kind::Text),
+            optional("listall", Kind::Bool),
+            optional("isrecursive", Kind::Bool),
+            optional("projectid", Kind::Project),
+            optional("account", Kind::NotSimulated),
+            optional("domainid", Kind::NotSimulated),
+            optional("duration", Kind::NotSimulated),
+            optional("entrytime", Kind::NotSimulated),
+            optional("archived", Kind::NotSimulated),
+        ],
+        run: events::list,
     },
     Command {
         name: "listIpForwardingRules",

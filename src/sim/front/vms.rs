@@ -2,7 +2,7 @@
 
 use crate::sim::refusal::Refusal;
 use crate::sim::view::VmView;
-use crate::sim::world::{VmNo, Work};
+use crate::sim::world::{EventKind, Resource, VmNo, Work};
 
 use super::Call;
 use super::envelope::{Answer, ApiError};
@@ -68,6 +68,7 @@ pub(super) fn update(call: &mut Call<'_>) -> Result<Answer, ApiError> {
         call.args.text("displayname"),
         details.map(Iterator::collect),
     )?;
+    call.done(EventKind::VmUpdate, Resource::Vm(vm));
     Ok(Answer::object(
         "virtualmachine",
         &VmView::of(call.world, vm),

@@ -2,7 +2,9 @@
 
 use crate::sim::refusal::Refusal;
 use crate::sim::view::VolumeView;
-use crate::sim::world::{NewVolume, Volume, VolumeNo, Work, collates_equal};
+use crate::sim::world::{
+    EventKind, EventState, NewVolume, Resource, Volume, VolumeNo, Work, collates_equal,
+};
 
 use super::Call;
 use super::envelope::{Answer, ApiError};
@@ -28,6 +30,11 @@ pub(super) fn create(call: &mut Call<'_>) -> Result<Answer, ApiError> {
         snapshot: call.args.snapshot("snapshotid"),
     };
     let volume = call.world.create_volume(call.caller, new)?;
+    call.note(
+        EventKind::VolumeCreate,
+        Resource::Volume(volume),
+        EventState::Created,
+    );
     let job = call.submit(Work::Create { volume })?;
     Ok(Answer::created(call.world.volume(volume).uuid, job))
 }
@@ -68,6 +75,7 @@ pub(super) fn resize(call: &mut Call<'_>) -> Result<Answer, ApiError> {
 pub(super) fn delete(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     let volume = call.id()?;
     let after_ms = call.world.delete_volume(volume, call.trouble.as_ref())?;
+    call.done(EventKind::VolumeDelete, Resource::Volume(volume));
     Ok(Answer::success(after_ms))
 }
 
@@ -82,6 +90,7 @@ pub(super) fn destroy(call: &mut Call<'_>) -> Result<Answer, ApiError> {
 pub(super) fn recover(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     let volume = call.id()?;
     call.world.recover_volume(volume)?;
+    call.done(EventKind::VolumeRecover, Resource::Volume(volume));
     Ok(Answer::object(
         "volume",
         &VolumeView::of(call.world, volume),

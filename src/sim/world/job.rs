@@ -98,6 +98,8 @@ pub struct Job {
     stage: Stage,
     /// The VM in whose queue it stands.
     queue: Option<VmNo>,
+    /// The event with which it began.
+    scheduled: u64,
     trouble: Option<Trouble>,
 }
 
@@ -159,6 +161,7 @@ impl World {
     ) -> Uuid {
         let no = JobNo(self.row());
         let uuid = uuid.unwrap_or_else(|| self.uuid());
+        let scheduled = self.job_scheduled(account, &work);
         self.pending.insert(no);
         if let Some(volume) = work.volume() {
             self.pending_on.insert((volume, no));
@@ -171,6 +174,7 @@ impl World {
             state: JobState::Pending,
             stage: Stage::Submitted,
             queue: None,
+            scheduled,
             trouble,
         };
         self.jobs.insert(no, job);
@@ -219,6 +223,11 @@ impl World {
             return;
         }
         self.set_stage(no, stage);
+        if stage == Stage::Submitted {
+            let job = self.job(no);
+            let (account, work, scheduled) = (job.account, job.work.clone(), job.scheduled);
+            self.job_started(account, &work, scheduled);
+        }
         match self.run(no, stage) {
             Ok(Flow::Queue(vm)) => {
                 if let Some(job) = self.jobs.get_mut(&no) {
@@ -419,6 +428,9 @@ impl World {
 
     fn end(&mut self, no: JobNo, outcome: Outcome) {
         let at = self.now;
+        let job = self.job(no);
+        let (who, work) = ((job.account, job.scheduled), job.work.clone());
+        self.job_ended(who, &work, &outcome);
         if let Some(job) = self.jobs.get_mut(&no) {
             if let Some(volume) = job.work.volume() {
                 self.pending_on.remove(&(volume, no));

@@ -1,0 +1,113 @@
+//! `listEvents`.
+
+use uuid::Uuid;
+
+use crate::sim::refusal::Refusal;
+use crate::sim::time::SimTime;
+use crate::sim::view::EventView;
+use crate::sim::world::{EventKind, EventRow, EventState, Resource, World};
+
+use super::Call;
+use super::envelope::{Answer, ApiError};
+use super::lists::{like, page};
+
+/// The id of what an event happened to, which may be gone by now.
+fn id_of(world: &World, resource: Resource) -> Uuid {
+    match resource {
+        Resource::Volume(no) => world.volume(no).uuid,
+        Resource::Vm(no) => world.vm(no).uuid,
+        Resource::Snapshot(no) => world.snapshot(no).uuid,
+    }
+}
+
+impl Call<'_> {
+    /// Notes that a sync command is done.
+    pub(super) fn done(&mut self, kind: EventKind, resource: Resource) {
+        self.note(kind, resource, EventState::Completed);
+    }
+
+    pub(super) fn note(&mut self, kind: EventKind, resource: Resource, state: EventState) {
+        self.world.note(self.caller, kind, resource, state);
+    }
+}
+
+pub(super) fn list(call: &mut Call<'_>) -> Result<Answer, ApiError> {
+    let (args, world) = (&call.args, &*call.world);
+    // `QueryManagerImpl.searchForEventsInternal`.
+    if args.has("resourceid") && !args.has("resourcetype") {
+        return Err(Refusal::invalid(
+            "resourcetype parameter must be used with resourceid parameter",
+        )
+        .into());
+    }
+    let after = date(args.text("startdate"), "startdate")?;
+    let before = date(args.text("enddate"), "enddate")?;
+    let id = args.text("id").map(uuid);
+    let resource = args.text("resourceid").map(uuid);
+    // The event itself, and all that are linked to it.
+    let start = args.text("startid").map(uuid);
+    let listall = args.flag("listall") || id.is_some();
+    let keyword = args.text("keyword").map(str::to_lowercase);
+    let same = |name: &str, value: &str| {
+        args.text(name)
+            .is_none_or(|wanted| wanted.eq_ignore_ascii_case(value))
+    };
+    let wanted = |row: &EventRow| {
+        let own = EventRow::uuid(row.no);
+        (listall || row.account == call.caller)
+            && args.number("projectid").is_none()
+            && id.is_none_or(|id| id == Some(own))
+            && start.is_none_or(|start| {
+                start == Some(own) || (start.is_some() && start == row.parent.map(EventRow::uuid))
+            })
+            && same("type", row.kind.as_str())
+            && same("state", row.state.as_str())
+            && same("level", if row.failed { "ERROR" } else { "INFO" })
+            && args.text("resourcetype").is_none_or(|kind| {
+                row.resource
+                    .is_some_and(|resource| resource.kind().eq_ignore_ascii_case(kind))
+            })
+            && resource.is_none_or(|wanted| {
+                row.resource
+                    .is_some_and(|resource| Some(id_of(world, resource)) == wanted)
+            })
+            && after.is_none_or(|after| row.created >= after)
+            && before.is_none_or(|before| row.created <= before)
+            && keyword.as_ref().is_none_or(|keyword| {
+                let about = row.resource.map(|resource| id_of(world, resource));
+                like(row.kind.as_str(), keyword) || like(&row.description(about), keyword)
+            })
+    };
+    let found: Vec<&EventRow> = world.events().filter(|row| wanted(row)).collect();
+    let rows: Vec<EventView> = found[page(args, world, found.len())?]
+        .iter()
+        .map(|row| {
+            let about = row
+                .resource
+                .map(|resource| (resource, id_of(world, resource)));
+            EventView::of(world, row, about)
+        })
+        .collect();
+    Ok(Answer::list("event", found.len(), &rows))
+}
+
+/// What is no id is that of no event.
+fn uuid(text: &str) -> Option<Uuid> {
+    Uuid::try_parse(text).ok()
+}
+
+/// `yyyy-MM-dd`, also with `HH:mm:ss`, or as `expires` (`ParamProcessWorker.java`).
+fn date(text: Option<&str>, name: &str) -> Result<Option<SimTime>, ApiError> {
+    let Some(text) = text else {
+        return Ok(None);
+    };
+    SimTime::parse_date(text).map(Some).ok_or_else(|| {
+        ApiError::plain(
+            431,
+            format!(
+                "Unable to parse date {text} for command listevents, please pass dates in the \
+                 format yyyy-MM-dd or yyyy-MM-dd HH:mm:ss for parameter {name}"
+            ),
+        )
+    })
+}
