@@ -82,6 +82,7 @@ fn large() -> World {
             offering: Some(offering),
             size_gib: Some(10),
             snapshot: None,
+            custom_id: None,
         };
         world.create_volume(account, new).expect("there is room");
     }

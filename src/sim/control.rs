@@ -242,6 +242,7 @@ impl World {
                 .map(|(no, _)| no),
             size_gib: Some(size_gib),
             snapshot: None,
+            custom_id: None,
         };
         self.create_volume(account, new)
     }
@@ -280,7 +281,7 @@ impl World {
                 .collect(),
             jobs: self
                 .pending_jobs()
-                .map(|job: &Job| super::view::JobView::of(self, job))
+                .map(|job: &Job| super::view::JobView::of(self, job, true))
                 .collect(),
         }
     }

@@ -36,6 +36,9 @@ pub use sign::signature;
 /// (`ServerDaemon.java`); a long list of ids has to be posted.
 const QUERY_BYTES_MAX: usize = 8192;
 
+/// How far ahead `expires` may be where timestamps are enforced (`ApiServer.java`).
+const EXPIRES_MAX_MS: u64 = 15 * 60 * 1000;
+
 /// The names of all commands.
 pub(super) fn command_names() -> impl Iterator<Item = &'static str> {
     commands::COMMANDS.iter().map(|command| command.name)
@@ -98,6 +101,8 @@ pub struct Front {
     /// Requests that are still on their way, by arrival.
     #[serde(with = "super::serial::as_list")]
     late: BTreeMap<(SimTime, u64), HttpRequest>,
+    /// When the throttle's window of an account began, and how many requests came in it.
+    windows: BTreeMap<AccountNo, (SimTime, u32)>,
     /// What stale listings show, by the number of their fault.
     replicas: BTreeMap<u64, Replica>,
 }
@@ -118,6 +123,7 @@ impl Front {
             faults: Faults::default(),
             skew: 0,
             late: BTreeMap::new(),
+            windows: BTreeMap::new(),
             replicas: BTreeMap::new(),
         }
     }
@@ -148,6 +154,7 @@ impl Front {
             return html(date, 414, "URI Too Long");
         }
         let params = Params::decode(&request.query, &request.body);
+        let posted = request.method == "POST";
         let mishap = self.mishap(&params);
         if mishap.drop == Some(DropWhen::BeforeCommit) {
             return dropped(date, DropWhen::BeforeCommit);
@@ -159,9 +166,9 @@ impl Front {
         if mishap.rebuff == Some(Rebuff::BadGateway) {
             return html(date, 502, "Bad Gateway");
         }
-        let mut answer = self.answer(&params, &mishap);
+        let mut answer = self.answer(&params, posted, &mishap);
         if mishap.duplicated {
-            answer = self.answer(&params, &mishap);
+            answer = self.answer(&params, posted, &mishap);
         }
         if let Some(when) = mishap.drop {
             answer.delivery = Delivery::Dropped(when);
@@ -178,12 +185,13 @@ impl Front {
     /// Carries out a request whose client has gone.
     fn carry_out_late(&mut self, request: &HttpRequest) {
         let params = Params::decode(&request.query, &request.body);
-        self.answer(&params, &Mishap::default());
+        let posted = request.method == "POST";
+        self.answer(&params, posted, &Mishap::default());
     }
 
-    fn answer(&mut self, params: &Params, mishap: &Mishap) -> HttpAnswer {
+    fn answer(&mut self, params: &Params, posted: bool, mishap: &Mishap) -> HttpAnswer {
         let date = self.world.now().http_date();
-        match self.carry_out(params, mishap) {
+        match self.carry_out(params, posted, mishap) {
             Ok((command, answer)) => success(date, command, answer),
             Err(error) => failure(date, params, &error),
         }
@@ -192,6 +200,7 @@ impl Front {
     fn carry_out(
         &mut self,
         params: &Params,
+        posted: bool,
         mishap: &Mishap,
     ) -> Result<(&'static Command, Answer), ApiError> {
         if !params
@@ -200,7 +209,8 @@ impl Front {
         {
             return Err(ApiError::xml_not_simulated());
         }
-        let (caller, command) = self.verify(params, mishap.rebuff.as_ref())?;
+        let (caller, command) = self.verify(params, posted, mishap.rebuff.as_ref())?;
+        let root = self.world.is_root(caller);
         params.check_characters()?;
         let world = match mishap.stale.and_then(|id| self.replicas.get_mut(&id)) {
             Some(replica) => &mut replica.world,
@@ -212,19 +222,33 @@ impl Front {
             Some(Rebuff::Internal(text)) => return Err(Refusal::runtime(text.clone()).into()),
             Some(Rebuff::BadGateway | Rebuff::Throttled(_)) | None => {}
         }
+        // `ParamProcessWorker.doAccessChecks`.
+        let denied = |owner: &AccountNo| !world.may_change(caller, *owner);
+        if !command.only_reads() && args.owners(world).iter().any(denied) {
+            return Err(Refusal::denied(format!(
+                "Account {} does not have permission to operate with resource",
+                world.account(caller).name
+            ))
+            .into());
+        }
         let mut call = Call {
             world,
             caller,
             args,
             trouble: mishap.trouble.clone(),
         };
-        Ok((command, (command.run)(&mut call)?))
+        match (command.run)(&mut call) {
+            Ok(answer) => Ok((command, answer)),
+            Err(error) if root => Err(error),
+            Err(error) => Err(error.masked()),
+        }
     }
 
     /// `ApiServer.verifyRequest`, check by check in its order.
     fn verify(
-        &self,
+        &mut self,
         params: &Params,
+        posted: bool,
         rebuff: Option<&Rebuff>,
     ) -> Result<(AccountNo, &'static Command), ApiError> {
         let Some(name) = params.get("command") else {
@@ -239,12 +263,22 @@ impl Front {
         ) else {
             return Err(ApiError::unauthorized());
         };
-        if params.get_ignoring_case("signatureversion") == Some("3") {
+        let enforced = self.world.settings().enforce_post;
+        if enforced && !posted && !command.only_reads() {
+            return Err(ApiError::to_be_posted(command.name));
+        }
+        let version_3 = params.get_ignoring_case("signatureversion") == Some("3");
+        if enforced && !version_3 {
+            return Err(ApiError::unauthorized());
+        }
+        if version_3 {
             let expires = params
                 .get_ignoring_case("expires")
                 .and_then(SimTime::parse_expires);
             // No allowance for clocks that differ.
-            if expires.is_none_or(|expires| expires < self.world.now()) {
+            let now = self.world.now();
+            let latest = now.plus_millis(EXPIRES_MAX_MS);
+            if expires.is_none_or(|expires| expires < now || (enforced && expires > latest)) {
                 return Err(ApiError::unauthorized());
             }
         }
@@ -259,10 +293,37 @@ impl Front {
         if let Some(Rebuff::Throttled(millis)) = rebuff {
             return Err(ApiError::throttled(*millis));
         }
+        if account.forbidden.iter().any(|name| name == command.name) {
+            return Err(ApiError::forbidden(command.name));
+        }
+        if let Some(millis) = self.throttled(caller) {
+            return Err(ApiError::throttled(millis));
+        }
+        let account = self.world.account(caller);
         if !sign::matches(params.iter(), &account.secret_key, given) {
             return Err(ApiError::unauthorized());
         }
         Ok((caller, command))
+    }
+
+    /// Counts a request, and says after how many milliseconds to come again if it is one too many
+    /// in its window.
+    fn throttled(&mut self, caller: AccountNo) -> Option<u64> {
+        let throttle = self.world.settings().throttle?;
+        if self.world.is_root(caller) {
+            return None;
+        }
+        let now = self.world.now();
+        let (begun, count) = self.windows.entry(caller).or_insert((now, 0));
+        let age = now.millis_since(*begun);
+        if age >= throttle.interval_ms {
+            (*begun, *count) = (now, 0);
+        }
+        if *count >= throttle.max {
+            return Some(throttle.interval_ms.saturating_sub(age));
+        }
+        *count += 1;
+        None
     }
 }
 

@@ -12,6 +12,8 @@ pub enum RefusalClass {
     CloudRuntime,
     /// `PermissionDeniedException`.
     PermissionDenied,
+    /// `ResourceAllocationException`: a limit of an account.
+    ResourceAllocation,
 }
 
 /// Something CloudStack does not do, in its words.
@@ -46,6 +48,13 @@ impl Refusal {
         }
     }
 
+    pub(super) fn exceeded(text: impl Into<String>) -> Self {
+        Self {
+            class: RefusalClass::ResourceAllocation,
+            text: text.into(),
+        }
+    }
+
     /// `errorcode` and `cserrorcode` in the answer to a request
     /// (`ApiServer.java`, `CSExceptionErrorCode.java`).
     pub const fn codes(&self) -> (u16, i32) {
@@ -53,6 +62,7 @@ impl Refusal {
             RefusalClass::InvalidParameter => (431, 4350),
             RefusalClass::CloudRuntime => (530, 4250),
             RefusalClass::PermissionDenied => (531, 4365),
+            RefusalClass::ResourceAllocation => (535, 4370),
         }
     }
 }

@@ -47,8 +47,10 @@ pub struct VolumeView {
     diskofferingname: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     diskofferingdisplaytext: Option<String>,
-    hypervisor: &'static str,
-    storage: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hypervisor: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    storage: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     storagetype: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -122,8 +124,8 @@ impl VolumeView {
             diskofferingid: offering.map(|offering| offering.uuid),
             diskofferingname: offering.map(|offering| offering.name.clone()),
             diskofferingdisplaytext: offering.map(|offering| offering.name.clone()),
-            hypervisor: if on_storage { HYPERVISOR } else { "None" },
-            storage: if on_storage { STORAGE } else { "none" },
+            hypervisor: Some(if on_storage { HYPERVISOR } else { "None" }),
+            storage: Some(if on_storage { STORAGE } else { "none" }),
             storagetype: on_storage.then_some("shared"),
             path: on_storage.then_some(row.uuid),
             snapshotid: row.from_snapshot.map(|no| world.snapshot(no).uuid),
@@ -138,6 +140,20 @@ impl VolumeView {
             jobid: job,
             jobstatus: job.map(|_| 0),
         }
+    }
+}
+
+impl VolumeView {
+    /// The same without what only root administrators see (`VolumeJoinDaoImpl.java`).
+    #[must_use]
+    pub fn seen_by(mut self, root: bool) -> Self {
+        if !root {
+            self.hypervisor = None;
+            self.storage = None;
+            self.storagetype = None;
+            self.path = None;
+        }
+        self
     }
 }
 
@@ -309,7 +325,8 @@ pub struct VmView {
     id: Uuid,
     name: String,
     displayname: String,
-    instancename: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instancename: Option<String>,
     state: &'static str,
     account: String,
     domainid: Uuid,
@@ -345,7 +362,7 @@ impl VmView {
             id: row.uuid,
             name: row.name.clone(),
             displayname: row.display_name.clone(),
-            instancename: format!("i-2-{no}-VM"),
+            instancename: Some(format!("i-2-{no}-VM")),
             state: row.state.as_str(),
             account: world.account(row.account).name.clone(),
             domainid: world.domain(),
@@ -367,6 +384,17 @@ impl VmView {
             affinitygroup: [],
             tags: tags(world, Tagged::Vm(no), &row.tags),
         }
+    }
+}
+
+impl VmView {
+    /// The same without what only root administrators see (`UserVmJoinDaoImpl.java`).
+    #[must_use]
+    pub fn seen_by(mut self, root: bool) -> Self {
+        if !root {
+            self.instancename = None;
+        }
+        self
     }
 }
 
@@ -450,7 +478,7 @@ pub struct JobView<'a> {
     domainid: Uuid,
     domainpath: &'static str,
     userid: Uuid,
-    cmd: &'static str,
+    cmd: String,
     jobstatus: u8,
     jobprocstatus: u8,
     jobresultcode: u16,
@@ -487,8 +515,8 @@ enum JobResultView<'a> {
 }
 
 impl<'a> JobView<'a> {
-    /// The job as it is now.
-    pub fn of(world: &'a World, job: &'a Job) -> Self {
+    /// The job as it is now, for a root administrator or somebody else.
+    pub fn of(world: &'a World, job: &'a Job, root: bool) -> Self {
         let account: &Account = world.account(job.account);
         let volume = job.work.volume().map(|no| world.volume(no).uuid);
         let vm = job.work.vm().map(|no| world.vm(no).uuid);
@@ -497,7 +525,7 @@ impl<'a> JobView<'a> {
             match &job.state {
                 JobState::Pending => (0, 0, None, None),
                 JobState::Ended { at, outcome } => {
-                    let (status, code, result) = result_of(world, job.uuid, outcome);
+                    let (status, code, result) = result_of(world, (job.uuid, root), outcome);
                     (status, code, result, Some(*at))
                 }
             };
@@ -507,7 +535,7 @@ impl<'a> JobView<'a> {
             domainid: world.domain(),
             domainpath: DOMAIN,
             userid: account.user,
-            cmd: job.work.class(),
+            cmd: job.work.class_for(world.is_root(job.account)),
             jobstatus: status,
             jobprocstatus: 0,
             jobresultcode: code,
@@ -529,17 +557,17 @@ impl<'a> JobView<'a> {
 
 fn result_of<'a>(
     world: &World,
-    job: Uuid,
+    (job, root): (Uuid, bool),
     outcome: &'a Outcome,
 ) -> (u8, u16, Option<JobResultView<'a>>) {
     match outcome {
         // Shown as it was while this job was still pending (`ApiAsyncJobDispatcher.java`).
         Outcome::Volume(no, row) => {
-            let view = VolumeView::of_row(world, *no, row, Some(job));
+            let view = VolumeView::of_row(world, *no, row, Some(job)).seen_by(root);
             (1, 0, Some(JobResultView::Volume(Box::new(view))))
         }
         Outcome::Vm(no, row) => {
-            let view = VmView::of_row(world, *no, row);
+            let view = VmView::of_row(world, *no, row).seen_by(root);
             (1, 0, Some(JobResultView::Vm(Box::new(view))))
         }
         Outcome::Snapshot(no) => {

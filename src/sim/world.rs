@@ -4,6 +4,7 @@
 //! order. Everything else happens at the moment of the last `advance`. Ids come from a seeded
 //! generator, so a world is the same again from the same seed and calls.
 
+mod account;
 mod attach;
 mod bus;
 mod check;
@@ -26,6 +27,7 @@ use uuid::Uuid;
 
 use super::time::SimTime;
 
+pub use account::{Limits, Role};
 pub use bus::{Bus, DATA_DISK_CONTROLLER, ROOT_DISK_CONTROLLER};
 pub use event::{EventKind, EventRow, EventState, Resource};
 pub use given::{GivenVm, GivenVolume};
@@ -132,6 +134,11 @@ pub struct Settings {
     pub latencies: Latencies,
     /// Data disks a VM can have: 32 for KVM (`schema-452to460.sql`).
     pub max_data_disks: u32,
+    /// Requests per account and time: `api.throttling.*`. Root administrators are exempt.
+    pub throttle: Option<Throttle>,
+    /// `enforce.post.requests.and.timestamps`: what changes something has to be posted, and
+    /// signed with version 3 for at most 15 minutes.
+    pub enforce_post: bool,
     /// How many events are kept. CloudStack keeps them for `event.purge.delay` days.
     pub max_events: usize,
     /// `default.page.size`: page size and its limit (`Config.java`).
@@ -144,10 +151,22 @@ impl Default for Settings {
             seed: 1,
             latencies: Latencies::default(),
             max_data_disks: 32,
+            throttle: None,
+            enforce_post: false,
             max_events: 10_000,
             page_size: 500,
         }
     }
+}
+
+/// How many requests an account may send (`ApiRateLimitServiceImpl.java`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Throttle {
+    /// The length of a window in milliseconds.
+    pub interval_ms: u64,
+    /// Requests in it.
+    pub max: u32,
 }
 
 /// Everything there is.
@@ -252,6 +271,9 @@ impl World {
             name: name.to_owned(),
             api_key: api_key.to_owned(),
             secret_key: secret_key.to_owned(),
+            role: Role::RootAdmin,
+            limits: Limits::default(),
+            forbidden: Vec::new(),
             enabled: true,
         };
         self.accounts.insert(no, account);

@@ -110,6 +110,9 @@ impl Builder {
                 .world
                 .add_account(&name.value, key, &account.secret_key);
             self.world.enable_account(no, account.enabled);
+            let (role, limits) = (account.role, account.limits);
+            self.world
+                .restrict_account(no, role, limits, &account.forbidden);
             self.accounts.add(name, no)?;
         }
         for zone in file.zones.or(standard.zones).expect(or_standard) {

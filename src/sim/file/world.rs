@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::sim::world::{Settings, VolumeState};
+use crate::sim::world::{Limits, Role, Settings, VolumeState};
 
 use super::{FileError, Placed, read};
 
@@ -48,6 +48,14 @@ pub(super) struct AccountSpec {
     pub secret_key: String,
     #[serde(default = "yes")]
     pub enabled: bool,
+    /// Absent: a root administrator.
+    #[serde(default)]
+    pub role: Role,
+    #[serde(default)]
+    pub limits: Limits,
+    /// Commands that its role does not allow.
+    #[serde(default)]
+    pub forbidden: Vec<String>,
 }
 
 const fn yes() -> bool {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use crate::sim::world::{OfferingNo, SnapshotNo, VmNo, VolumeNo, World, ZoneNo};
+use crate::sim::world::{AccountNo, OfferingNo, SnapshotNo, VmNo, VolumeNo, World, ZoneNo};
 
 use super::commands::{Command, Kind, Param};
 use super::envelope::ApiError;
@@ -72,6 +72,26 @@ impl Args {
 
     pub(super) const fn rows_off(&self) -> i64 {
         self.1
+    }
+
+    /// Whose the rows are that were named.
+    pub(super) fn owners(&self, world: &World) -> Vec<AccountNo> {
+        let of = |arg: &Arg| -> Vec<AccountNo> {
+            match arg {
+                Arg::Vms(nos) => nos.iter().map(|no| world.vm(*no).account).collect(),
+                Arg::Volumes(nos) => nos.iter().map(|no| world.volume(*no).account).collect(),
+                Arg::Snapshots(nos) => nos.iter().map(|no| world.snapshot(*no).account).collect(),
+                Arg::Text(_)
+                | Arg::Number(_)
+                | Arg::Flag(_)
+                | Arg::Zone(_)
+                | Arg::Offering(_)
+                | Arg::Job(_)
+                | Arg::Texts(_)
+                | Arg::Map(_) => Vec::new(),
+            }
+        };
+        self.0.values().flat_map(of).collect()
     }
 
     pub(super) fn has(&self, name: &str) -> bool {

@@ -57,6 +57,13 @@ pub(super) enum Shape {
 }
 
 impl Command {
+    /// Whether it changes nothing (`ApiServlet.java`, `GET_REQUEST_COMMANDS`).
+    pub(super) fn only_reads(&self) -> bool {
+        ["get", "list", "query", "find"]
+            .iter()
+            .any(|verb| self.name.starts_with(verb))
+    }
+
     /// Its own parameters and those of its shape.
     pub(super) fn all_params(&self) -> impl Iterator<Item = &'static Param> {
         let more = match self.shape {
@@ -164,7 +171,7 @@ pub(super) static COMMANDS: &[Command] = &[
             optional("account", Kind::NotSimulated),
             optional("domainid", Kind::NotSimulated),
             optional("projectid", Kind::NotSimulated),
-            optional("customid", Kind::NotSimulated),
+            optional("customid", Kind::Text),
         ],
         run: volumes::create,
     },

@@ -107,6 +107,35 @@ impl ApiError {
         }
     }
 
+    /// A role that does not allow the command (`DynamicRoleBasedAPIAccessChecker.java`).
+    pub(super) fn forbidden(command: &str) -> Self {
+        Self::plain(
+            401,
+            format!("The API [{command}] does not exist or is not available for the account."),
+        )
+    }
+
+    /// `ApiServlet.java`.
+    pub(super) fn to_be_posted(command: &str) -> Self {
+        Self::plain(
+            400,
+            format!("State changing command {command} needs to be sent using POST request"),
+        )
+    }
+
+    /// What anybody but a root administrator is told of the server's own troubles
+    /// (`ApiServer.handleRequest`).
+    pub(super) fn masked(self) -> Self {
+        if !matches!(self.code, 530 | 533 | 534) {
+            return self;
+        }
+        Self {
+            text: "Internal error executing command, please contact your system administrator"
+                .to_owned(),
+            ..self
+        }
+    }
+
     /// `ApiRateLimitServiceImpl.java`.
     pub(super) fn throttled(millis: u64) -> Self {
         Self::plain(

@@ -54,7 +54,7 @@ pub(super) fn list(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     };
     let wanted = |row: &EventRow| {
         let own = EventRow::uuid(row.no);
-        (listall || row.account == call.caller)
+        world.sees(call.caller, row.account, listall)
             && args.number("projectid").is_none()
             && id.is_none_or(|id| id == Some(own))
             && start.is_none_or(|start| {

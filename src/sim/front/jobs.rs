@@ -48,7 +48,17 @@ pub(super) fn query(call: &mut Call<'_>) -> Result<Answer, ApiError> {
         .job("jobid")
         .and_then(|uuid| call.world.find_job(uuid))
         .ok_or_else(|| Refusal::invalid("unable to find a job by id"))?;
-    Ok(Answer::of(&JobView::of(call.world, job)))
+    // `ApiResponseHelper.queryJobResult`.
+    if !call.world.may_change(call.caller, job.account) {
+        return Err(Refusal::denied(format!(
+            "Permission denied for account {} to look at job {}",
+            call.world.account(call.caller).name,
+            job.uuid
+        ))
+        .into());
+    }
+    let root = call.world.is_root(call.caller);
+    Ok(Answer::of(&JobView::of(call.world, job, root)))
 }
 
 /// Pending jobs only.
@@ -56,7 +66,7 @@ pub(super) fn list(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     let listall = call.args.flag("listall");
     let keyword = call.args.text("keyword").map(str::to_lowercase);
     let visible = |job: &&Job| {
-        (listall || job.account == call.caller)
+        call.world.sees(call.caller, job.account, listall)
             && keyword
                 .as_ref()
                 .is_none_or(|keyword| job.work.class().to_lowercase().contains(keyword))
@@ -65,7 +75,7 @@ pub(super) fn list(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     let range = page(&call.args, call.world, jobs.len())?;
     let rows: Vec<JobView<'_>> = jobs[range]
         .iter()
-        .map(|job| JobView::of(call.world, job))
+        .map(|job| JobView::of(call.world, job, call.world.is_root(call.caller)))
         .collect();
     Ok(Answer::list("asyncjobs", jobs.len(), &rows))
 }

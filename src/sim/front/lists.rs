@@ -116,7 +116,7 @@ pub(super) fn vms(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     let listall = args.flag("listall") || args.has("id");
     let wanted = |no: VmNo, vm: &Vm| {
         !vm.removed
-            && (listall || vm.account == call.caller)
+            && world.sees(call.caller, vm.account, listall)
             && args.number("projectid").is_none()
             && args.vm("id").is_none_or(|id| id == no)
             && args.vms("ids").is_none_or(|ids| ids.contains(&no))
@@ -139,7 +139,7 @@ pub(super) fn vms(call: &mut Call<'_>) -> Result<Answer, ApiError> {
         .collect();
     let rows: Vec<VmView> = found[page(args, world, found.len())?]
         .iter()
-        .map(|no| VmView::of(world, *no))
+        .map(|no| VmView::of(world, *no).seen_by(world.is_root(call.caller)))
         .collect();
     Ok(Answer::list("virtualmachine", found.len(), &rows))
 }
@@ -148,7 +148,7 @@ pub(super) fn vms(call: &mut Call<'_>) -> Result<Answer, ApiError> {
 fn vm_in_state(vm: &Vm, asked: &str) -> bool {
     let state = vm.state.as_str();
     if asked.eq_ignore_ascii_case("present") {
-        state != "Destroyed"
+        state != "Destroyed" && state != "Expunging"
     } else {
         state.eq_ignore_ascii_case(asked)
     }
@@ -205,8 +205,11 @@ fn named(args: &Args, name: &str) -> bool {
 
 pub(super) fn apis(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     let wanted = call.args.text("name");
+    // Only what the caller's role allows (`ApiDiscoveryServiceImpl.java`).
+    let forbidden = &call.world.account(call.caller).forbidden;
     let found: Vec<ApiView> = COMMANDS
         .iter()
+        .filter(|command| forbidden.iter().all(|name| name != command.name))
         .filter(|command| wanted.is_none_or(|name| command.name.eq_ignore_ascii_case(name)))
         .map(ApiView::of)
         .collect();

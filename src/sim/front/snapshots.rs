@@ -60,7 +60,7 @@ pub(super) fn list(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     let listall = args.flag("listall") || args.has("id");
     let wanted = |no: SnapshotNo, row: &Snapshot| {
         !row.removed
-            && (listall || row.account == call.caller)
+            && world.sees(call.caller, row.account, listall)
             && args.number("projectid").is_none()
             && args.snapshot("id").is_none_or(|id| id == no)
             && args.snapshots("ids").is_none_or(|ids| ids.contains(&no))

@@ -106,7 +106,7 @@ pub(super) fn list(call: &mut Call<'_>) -> Result<Answer, ApiError> {
                 .is_none_or(|value| collates_equal(value, &tag.value))
     };
     let visible = |account: AccountNo| {
-        (listall || account == call.caller) && args.number("projectid").is_none()
+        world.sees(call.caller, account, listall) && args.number("projectid").is_none()
     };
     let id = args.text("resourceid");
     let volumes = world

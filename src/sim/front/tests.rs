@@ -1,5 +1,6 @@
 //! The API from outside, under a clock that the test moves.
 
+mod accounts;
 mod events;
 mod faults;
 mod fuzz;

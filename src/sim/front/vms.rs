@@ -51,7 +51,7 @@ pub(super) fn recover(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     call.world.recover_vm(vm)?;
     Ok(Answer::object(
         "virtualmachine",
-        &VmView::of(call.world, vm),
+        &VmView::of(call.world, vm).seen_by(call.world.is_root(call.caller)),
     ))
 }
 
@@ -71,6 +71,6 @@ pub(super) fn update(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     call.done(EventKind::VmUpdate, Resource::Vm(vm));
     Ok(Answer::object(
         "virtualmachine",
-        &VmView::of(call.world, vm),
+        &VmView::of(call.world, vm).seen_by(call.world.is_root(call.caller)),
     ))
 }

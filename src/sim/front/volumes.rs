@@ -3,7 +3,7 @@
 use crate::sim::refusal::Refusal;
 use crate::sim::view::VolumeView;
 use crate::sim::world::{
-    EventKind, EventState, NewVolume, Resource, Volume, VolumeNo, Work, collates_equal,
+    EventKind, EventState, NewVolume, Resource, Role, Volume, VolumeNo, Work, collates_equal,
 };
 
 use super::Call;
@@ -28,6 +28,7 @@ pub(super) fn create(call: &mut Call<'_>) -> Result<Answer, ApiError> {
         offering: call.args.offering("diskofferingid"),
         size_gib: call.args.number("size"),
         snapshot: call.args.snapshot("snapshotid"),
+        custom_id: call.args.text("customid").map(str::to_owned),
     };
     let volume = call.world.create_volume(call.caller, new)?;
     call.note(
@@ -93,7 +94,7 @@ pub(super) fn recover(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     call.done(EventKind::VolumeRecover, Resource::Volume(volume));
     Ok(Answer::object(
         "volume",
-        &VolumeView::of(call.world, volume),
+        &VolumeView::of(call.world, volume).seen_by(call.world.is_root(call.caller)),
     ))
 }
 
@@ -133,10 +134,12 @@ pub(super) fn list(call: &mut Call<'_>) -> Result<Answer, ApiError> {
         "keyword",
         "tags",
     ];
-    let everything = listall && !filters.iter().any(|name| args.has(name));
+    let everything = listall
+        && world.account(call.caller).role != Role::User
+        && !filters.iter().any(|name| args.has(name));
     let wanted = |row: &Volume| {
         !row.removed
-            && (listall || row.account == call.caller)
+            && world.sees(call.caller, row.account, listall)
             && !of_project
             && name.is_none_or(|name| collates_equal(name, &row.name))
             && state.is_none_or(|state| row.state.as_str().eq_ignore_ascii_case(state))
@@ -184,7 +187,7 @@ pub(super) fn list(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     };
     let rows: Vec<VolumeView> = found[page(args, world, found.len())?]
         .iter()
-        .map(|no| VolumeView::of(world, *no))
+        .map(|no| VolumeView::of(world, *no).seen_by(world.is_root(call.caller)))
         .collect();
     Ok(Answer::list("volume", found.len(), &rows))
 }

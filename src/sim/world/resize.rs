@@ -24,8 +24,9 @@ impl World {
         match stage {
             Stage::Submitted => {
                 self.check_resizable(volume)?;
-                self.target_size(volume, size_gib, offering, shrink_ok)?;
+                let size = self.target_size(volume, size_gib, offering, shrink_ok)?;
                 let row = self.volume(volume);
+                self.check_limits(row.account, (0, size.saturating_sub(row.size)))?;
                 match row.attachment {
                     Some(link) if row.state == VolumeState::Ready => Ok(Flow::Queue(link.vm)),
                     Some(_) | None => Ok(Flow::Begin),

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::sim::time::SimTime;
 
+use super::account::{Limits, Role};
 use super::guest::Guest;
 
 /// One GiB in bytes. CloudStack takes GiB and answers bytes.
@@ -66,7 +67,7 @@ pub struct Offering {
     pub created: SimTime,
 }
 
-/// An account with one user and one pair of keys. Every account is a root administrator.
+/// An account with one user and one pair of keys.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Account {
     /// Its id in the API.
@@ -79,6 +80,12 @@ pub struct Account {
     pub api_key: String,
     /// The secret key.
     pub secret_key: String,
+    /// What it may do.
+    pub role: Role,
+    /// How much it may have.
+    pub limits: Limits,
+    /// The commands that its role forbids.
+    pub forbidden: Vec<String>,
     /// False: its requests are refused as if the key were wrong.
     pub enabled: bool,
 }

@@ -1,6 +1,8 @@
 //! Creating, deleting, recovering and renaming volumes (`VolumeApiServiceImpl.java`:
 //! `allocVolume`, `destroyVolume`, `recoverVolume`, `updateVolume`).
 
+use uuid::Uuid;
+
 use crate::sim::refusal::Refusal;
 
 use super::World;
@@ -30,6 +32,8 @@ pub struct NewVolume {
     pub size_gib: Option<i64>,
     /// A snapshot to make it from, instead of an offering.
     pub snapshot: Option<SnapshotNo>,
+    /// `customid`: the id it is to have.
+    pub custom_id: Option<String>,
 }
 
 impl World {
@@ -62,12 +66,17 @@ impl World {
         let Some(zone) = new.zone.or(taken.map(|no| self.volume(no).zone)) else {
             return Err(Refusal::invalid("Unable to find zone by id null"));
         };
+        self.check_limits(account, (1, size))?;
+        let uuid = match new.custom_id {
+            Some(id) => Some(self.custom_id(account, &id)?),
+            None => None,
+        };
         let name = match new.name {
             Some(name) if !name.trim().is_empty() => name,
             Some(_) | None => self.uuid().to_string(),
         };
         let volume = Volume {
-            uuid: self.uuid(),
+            uuid: uuid.unwrap_or_else(|| self.uuid()),
             name,
             kind: VolumeKind::Data,
             size,
@@ -83,6 +92,31 @@ impl World {
             removed: false,
         };
         Ok(self.insert_volume(volume))
+    }
+
+    /// `UUIDManagerImpl.java`: for root administrators, in lower case, and not that of a live row. A
+    /// removed one only shows when the row is written.
+    fn custom_id(&self, account: AccountNo, text: &str) -> Result<Uuid, Refusal> {
+        if !self.is_root(account) {
+            return Err(Refusal::denied(
+                "Please check the permissions, you are not allowed to create/update custom id",
+            ));
+        }
+        let uuid = Uuid::try_parse(text)
+            .ok()
+            .filter(|uuid| uuid.hyphenated().to_string() == text)
+            .ok_or_else(|| {
+                Refusal::invalid(format!("UUID: {text} doesn't follow the UUID format"))
+            })?;
+        match self.find_volume(uuid).map(|no| self.volume(no).removed) {
+            None => Ok(uuid),
+            Some(false) => Err(Refusal::invalid(format!(
+                "UUID: {text} already exists so can't create/update with custom id"
+            ))),
+            Some(true) => Err(Refusal::runtime(
+                "DB Exception on: INSERT INTO volumes: Duplicate entry for key 'uuid'",
+            )),
+        }
     }
 
     /// Offering and size of a volume that is made from a snapshot.

@@ -122,6 +122,15 @@ pub enum Work {
 }
 
 impl Work {
+    /// The Java class that a job shows as `cmd`: root administrators have classes of their own.
+    pub fn class_for(&self, root: bool) -> String {
+        let class = self.class();
+        match class.strip_suffix("ByAdmin") {
+            Some(class) if !root => class.replace(".command.admin.", ".command.user."),
+            Some(_) | None => class.to_owned(),
+        }
+    }
+
     /// The Java class that a job of a root administrator shows as `cmd`.
     pub const fn class(&self) -> &'static str {
         match self {
@@ -253,6 +262,11 @@ impl Work {
                 | Self::RebootVm { .. }
                 | Self::DestroyVm { .. }
                 | Self::ExpungeVm { .. } => 431,
+            },
+            // `ResizeVolumeCmd.java` keeps this one.
+            RefusalClass::ResourceAllocation => match self {
+                Self::Resize { .. } => 535,
+                _ => 530,
             },
             RefusalClass::CloudRuntime | RefusalClass::PermissionDenied => 530,
         }

@@ -1,0 +1,109 @@
+//! Accounts: who may do what, who sees what, and how much one may have (`AccountManagerImpl.java`,
+//! `DomainChecker.java`, `ResourceLimitManagerImpl.java`). There is one domain.
+
+use serde::{Deserialize, Serialize};
+
+use crate::sim::refusal::Refusal;
+
+use super::World;
+use super::rows::{AccountNo, GIB};
+
+/// The type of an account's role (`RoleType.java`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Role {
+    /// Sees and does everything.
+    #[default]
+    RootAdmin,
+    /// Sees and does everything in its domain, but not what is for root administrators.
+    DomainAdmin,
+    /// Sees and does what is its own.
+    User,
+}
+
+/// How much an account may have; `None`: as much as it likes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Limits {
+    /// Volumes, ROOT ones too.
+    pub volumes: Option<u64>,
+    /// `primary_storage` in GiB.
+    pub primary_storage_gib: Option<u64>,
+}
+
+impl World {
+    /// Gives an account another role and limits, and forbids it some commands.
+    pub fn restrict_account(
+        &mut self,
+        no: AccountNo,
+        role: Role,
+        limits: Limits,
+        forbidden: &[String],
+    ) {
+        if let Some(account) = self.accounts.get_mut(&no) {
+            account.role = role;
+            account.limits = limits;
+            account.forbidden = forbidden.to_vec();
+        }
+    }
+
+    /// Whether an account is a root administrator.
+    pub fn is_root(&self, no: AccountNo) -> bool {
+        self.account(no).role == Role::RootAdmin
+    }
+
+    /// Whether `caller` may change what belongs to `owner`.
+    pub fn may_change(&self, caller: AccountNo, owner: AccountNo) -> bool {
+        caller == owner || self.account(caller).role != Role::User
+    }
+
+    /// Whether a listing shows `caller` what belongs to `owner`. `listall` is no help to an
+    /// ordinary user (`buildACLSearchParameters`).
+    pub fn sees(&self, caller: AccountNo, owner: AccountNo, listall: bool) -> bool {
+        caller == owner || (listall && self.account(caller).role != Role::User)
+    }
+
+    /// Whether an account may have so much more.
+    ///
+    /// # Errors
+    /// If not (`ResourceLimitManagerImpl.checkResourceLimit`).
+    pub(super) fn check_limits(
+        &self,
+        no: AccountNo,
+        (volumes, bytes): (u64, u64),
+    ) -> Result<(), Refusal> {
+        let account = self.account(no);
+        let Limits {
+            volumes: most_volumes,
+            primary_storage_gib,
+        } = account.limits;
+        if most_volumes.is_none() && primary_storage_gib.is_none() {
+            return Ok(());
+        }
+        let own = || {
+            self.live_volumes
+                .iter()
+                .map(|volume| self.volume(*volume))
+                .filter(|row| row.account == no)
+        };
+        let count = u64::try_from(own().count()).unwrap_or(u64::MAX);
+        let size: u64 = own().map(|row| row.size).sum();
+        let most_bytes = primary_storage_gib.map(|gib| gib.saturating_mul(GIB));
+        for (kind, most, has, more) in [
+            ("volume", most_volumes, count, volumes),
+            ("primary_storage", most_bytes, size, bytes),
+        ] {
+            if let Some(most) = most
+                && more > 0
+                && has.saturating_add(more) > most
+            {
+                return Err(Refusal::exceeded(format!(
+                    "Maximum amount of resources of Type = '{kind}' for Account Name = {} in \
+                     Domain Id = 1 has been exceeded: Account Resource Limit = {most}, Account \
+                     Resource Amount = {has}, Requested Resource Amount = {more}.",
+                    account.name
+                )));
+            }
+        }
+        Ok(())
+    }
+}
