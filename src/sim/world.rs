@@ -143,6 +143,10 @@ pub struct Settings {
     pub max_events: usize,
     /// `default.page.size`: page size and its limit (`Config.java`).
     pub page_size: u32,
+    /// `storage.cleanup.delay` in seconds (`StorageManager.java`): a volume that stays in
+    /// Destroy for so long is removed from storage. The scavenger looks at every moment, not
+    /// only each `storage.cleanup.interval`.
+    pub storage_cleanup_s: u64,
 }
 
 impl Default for Settings {
@@ -155,6 +159,7 @@ impl Default for Settings {
             enforce_post: false,
             max_events: 10_000,
             page_size: 500,
+            storage_cleanup_s: 86_400,
         }
     }
 }
@@ -189,6 +194,8 @@ pub struct World {
     volume_by_uuid: BTreeMap<Uuid, VolumeNo>,
     /// Those that are not removed: what a listing without a filter shows.
     live_volumes: BTreeSet<VolumeNo>,
+    /// Those in state Destroy, and since when: the storage scavenger comes for them.
+    destroyed: BTreeMap<VolumeNo, SimTime>,
     job_by_uuid: BTreeMap<Uuid, JobNo>,
     /// Where each plugged volume is plugged.
     plugged: BTreeMap<VolumeNo, VmNo>,
@@ -228,6 +235,7 @@ impl World {
             jobs: BTreeMap::new(),
             volume_by_uuid: BTreeMap::new(),
             live_volumes: BTreeSet::new(),
+            destroyed: BTreeMap::new(),
             job_by_uuid: BTreeMap::new(),
             plugged: BTreeMap::new(),
             pending: BTreeSet::new(),

@@ -35,6 +35,10 @@ impl World {
                 volume.removed == (volume.state == VolumeState::Expunged),
                 || format!("{name} is Expunged or removed, not both"),
             )?;
+            ensure(
+                self.destroyed.contains_key(no) == (volume.state == VolumeState::Destroy),
+                || format!("{name} is Destroy or waits for the scavenger, not both"),
+            )?;
             let busy = match volume.state {
                 VolumeState::Creating
                 | VolumeState::Attaching

@@ -147,6 +147,9 @@ impl World {
             from_snapshot: None,
             removed: false,
         });
+        if given.state == VolumeState::Destroy {
+            self.await_scavenger(no);
+        }
         if let Some((vm, device)) = link {
             if self.vm(vm).guest.is_some() {
                 self.plug(vm, no)

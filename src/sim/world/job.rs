@@ -141,6 +141,8 @@ pub(super) enum Event {
     Reach(JobNo, Stage),
     /// A volume being deleted goes from Destroy to Expunging, or is gone.
     Expunge(VolumeNo),
+    /// The storage scavenger looks at a volume that was in Destroy.
+    Scavenge(VolumeNo),
 }
 
 impl Job {
@@ -214,6 +216,7 @@ impl World {
         match event {
             Event::Reach(no, stage) => self.reach(no, stage),
             Event::Expunge(volume) => self.expunge_step(volume),
+            Event::Scavenge(volume) => self.scavenge(volume),
         }
     }
 

@@ -257,6 +257,7 @@ impl World {
         row.state = VolumeState::Expunged;
         row.removed = true;
         self.live_volumes.remove(&volume);
+        self.destroyed.remove(&volume);
     }
 
     /// Attaches a volume at once, in database and guest, as somebody else's client may.
@@ -372,6 +373,7 @@ impl World {
             | VolumeState::Expunged => Ok(()),
             VolumeState::Ready => {
                 row.state = VolumeState::Destroy;
+                self.await_scavenger(volume);
                 Ok(())
             }
             // The state machine has no way from there (Creating has, but the storage call that
@@ -403,7 +405,10 @@ impl World {
     pub(super) fn expunge_step(&mut self, volume: VolumeNo) {
         let row = self.volume_mut(volume);
         match row.state {
-            VolumeState::Destroy => row.state = VolumeState::Expunging,
+            VolumeState::Destroy => {
+                row.state = VolumeState::Expunging;
+                self.destroyed.remove(&volume);
+            }
             VolumeState::Expunging => self.remove_volume(volume),
             // Recovered or gone meanwhile.
             VolumeState::Allocated
@@ -414,6 +419,27 @@ impl World {
             | VolumeState::Snapshotting
             | VolumeState::RevertSnapshotting
             | VolumeState::Expunged => {}
+        }
+    }
+
+    /// Notes that a volume came into Destroy just now.
+    pub(super) fn await_scavenger(&mut self, volume: VolumeNo) {
+        self.destroyed.insert(volume, self.now);
+        let after_ms = self.settings.storage_cleanup_s.saturating_mul(1000);
+        self.schedule(after_ms, Event::Scavenge(volume));
+    }
+
+    /// The storage scavenger (`StorageManagerImpl.cleanupStorage`): expunges what has been in
+    /// Destroy for long enough, be it destroyed or a delete that failed.
+    pub(super) fn scavenge(&mut self, volume: VolumeNo) {
+        let after_ms = self.settings.storage_cleanup_s.saturating_mul(1000);
+        // Recovered and destroyed again: a later event comes for it.
+        if self
+            .destroyed
+            .get(&volume)
+            .is_some_and(|since| self.now.millis_since(*since) >= after_ms)
+        {
+            self.expunge(volume);
         }
     }
 
@@ -432,6 +458,7 @@ impl World {
         }
         self.clear_link(volume);
         self.volume_mut(volume).state = VolumeState::Ready;
+        self.destroyed.remove(&volume);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::sim::control::Side;
+use crate::sim::fault::{Fault, Target};
 
 /// The states that `listVolumes` shows until a job ends: state, whether on a VM, whether busy.
 fn watch(rig: &mut Rig, volume: &str, job: &str) -> Vec<(String, bool, bool)> {
@@ -703,4 +704,33 @@ fn a_reboot_gives_other_names_to_the_same_disks() {
         ("vdb".to_owned(), serial_of(&a)),
         "slots stay over a reset"
     );
+}
+
+#[test]
+fn what_stays_in_destroy_is_scavenged_after_a_day() {
+    let mut rig = Rig::new();
+    let vm = rig.vm("appliance");
+    let on_storage = |rig: &mut Rig, name: &str| {
+        let id = rig.create(name, 1);
+        rig.done("attachVolume", &[("id", &id), ("virtualmachineid", &vm)]);
+        rig.done("detachVolume", &[("id", &id)]);
+        id
+    };
+    let (stuck, saved) = (on_storage(&mut rig, "stuck"), on_storage(&mut rig, "saved"));
+    rig.front.inject(Fault::DeleteStuck {
+        on: Target::next("deleteVolume"),
+    });
+    let refused = rig.refused("deleteVolume", &[("id", &stuck)]);
+    assert_eq!((refused.0, refused.1), (530, Some(4250)));
+    rig.done("destroyVolume", &[("id", &saved)]);
+    rig.pass(3_600_000);
+    rig.call("recoverVolume", &[("id", &saved)]);
+    rig.done("destroyVolume", &[("id", &saved)]);
+    assert_eq!(rig.volume(&stuck)["state"], "Destroy");
+    // A day after the first: only that one goes, the other's time began anew.
+    rig.pass(82_800_000);
+    assert_eq!(rig.volume(&stuck), Value::Null);
+    assert_eq!(rig.volume(&saved)["state"], "Destroy");
+    rig.pass(3_600_000);
+    assert_eq!(rig.volume(&saved), Value::Null);
 }
