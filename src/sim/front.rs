@@ -30,6 +30,7 @@ use envelope::{Answer, ApiError};
 use mishaps::Replica;
 use params::Params;
 
+pub(super) use sign::encode;
 pub use sign::signature;
 
 /// The servlet container takes request lines and headers of so many bytes
@@ -39,6 +40,14 @@ const QUERY_BYTES_MAX: usize = 8192;
 /// The names of all commands.
 pub(super) fn command_names() -> impl Iterator<Item = &'static str> {
     commands::COMMANDS.iter().map(|command| command.name)
+}
+
+/// The parameters of a request, decoded, by name as sent.
+pub(super) fn decoded(query: &str, form: &str) -> BTreeMap<String, String> {
+    Params::decode(query, form)
+        .iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
 
 /// A request to `/client/api`.
