@@ -133,6 +133,7 @@ impl<'a> Builder<'a> {
             zone: self.zones.get(text(row, "zoneid")).copied(),
             offering,
             size_gib: size.map(|bytes| bytes >> 30).filter(|_| !fixed),
+            ..NewVolume::default()
         };
         let Ok(volume) = self.world.create_volume(self.admin, new) else {
             return;
