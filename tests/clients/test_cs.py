@@ -244,6 +244,13 @@ class Cs(unittest.TestCase):
         allocated = self.create()["id"]
         self.refused(431, 4350, "", self.cs.createSnapshot, volumeid=allocated)
 
+    def test_events_tell_what_was_done(self):
+        id = self.create(name="told")["id"]
+        self.cs.deleteVolume(id=id)
+        rows = self.cs.listEvents(resourceid=id, resourcetype="Volume")["event"]
+        self.assertLessEqual({"VOLUME.CREATE", "VOLUME.DELETE"}, {row["type"] for row in rows})
+        self.assertEqual({row["username"] for row in rows}, {"admin"})
+
     def test_a_protected_volume_is_not_deleted(self):
         id = self.create()["id"]
         self.cs.updateVolume(id=id, deleteprotection=True, fetch_result=True)
