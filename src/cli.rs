@@ -23,6 +23,7 @@ pub mod get;
 pub mod offline;
 pub mod output;
 pub mod plan;
+pub mod record;
 pub mod run;
 pub mod schema;
 pub mod settings;
@@ -94,6 +95,7 @@ enum Command {
     Brief(Brief),
     Run(run::Args),
     Sim(Box<sim::Args>),
+    Record(record::Args),
     Demo(demo::Args),
 }
 
@@ -117,7 +119,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Look", &["plan", "drift", "get", "describe", "wait"]),
     ("Write specs", &["validate", "schema"]),
     ("Run", &["run", "config"]),
-    ("Try it out", &["sim", "demo"]),
+    ("Try it out", &["sim", "record", "demo"]),
     ("Install", &["completions", "man"]),
 ];
 
@@ -192,7 +194,7 @@ impl Global {
     }
 }
 
-/// Does what was asked for. Ctrl-C ends it at once; `run`, `sim` and `demo` end in order instead.
+/// Does what was asked for. Ctrl-C ends it at once; `run`, `sim`, `record` and `demo` end in order instead.
 ///
 /// # Errors
 /// Whatever stood in the way; [`fail`] says it.
@@ -206,7 +208,11 @@ pub async fn run(cli: Cli, io: &mut Io<'_>) -> anyhow::Result<ExitCode> {
         }
         Command::Sim(args) => {
             global.log(args.serves().then_some("info"))?;
-            sim::run(*args, io).await?;
+            Ok(sim::run(*args, io).await?.into())
+        }
+        Command::Record(args) => {
+            global.log(Some("info"))?;
+            record::run(args).await?;
             Ok(Exit::Fine.into())
         }
         Command::Demo(args) => {

@@ -19,6 +19,7 @@ pub mod fault;
 pub mod file;
 pub mod front;
 pub mod host;
+pub mod recording;
 mod refusal;
 mod serial;
 pub mod server;

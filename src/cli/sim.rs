@@ -3,10 +3,11 @@
 //!
 //! Owns arguments and output. What the simulator is stands in [`crate::sim`].
 
+mod conform;
 mod control;
 mod run;
 
-use super::output::Io;
+use super::output::{Exit, Io};
 use crate::sim::file::STANDARD_WORLD;
 
 /// Runs a simulated CloudStack, to try things against.
@@ -22,6 +23,10 @@ Examples:
   volume-daemon sim --host-dir /tmp/guest --self-vm appliance
   volume-daemon sim --world world.yaml --faults faults.yaml --state sim.json
   volume-daemon sim --vms 1000 --volumes 100000
+
+What `volume-daemon record` has recorded:
+  volume-daemon sim conform recording     what this simulator answers otherwise
+  volume-daemon sim --replay recording    answers with the recording itself
 
 With VOLUME_DAEMON_SIM_CONTROL set to the control URL of a simulator that runs:
   volume-daemon sim fault add '{kind: stuckJob, on: {command: attachVolume}}'
@@ -40,6 +45,7 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Run(run::RunArgs),
+    Conform(conform::Conform),
     World(World),
     Snapshot(control::Snapshot),
     Restore(control::Restore),
@@ -68,19 +74,18 @@ impl Args {
 ///
 /// # Errors
 /// If it cannot listen or keep its files, or the one that was asked refuses.
-pub async fn run(args: Args, io: &mut Io<'_>) -> anyhow::Result<()> {
+pub async fn run(args: Args, io: &mut Io<'_>) -> anyhow::Result<Exit> {
     match args.command {
-        None => run::run(args.run).await,
-        Some(Command::Run(args)) => run::run(args).await,
-        Some(Command::World(World {})) => {
-            io.out.write_all(STANDARD_WORLD.as_bytes())?;
-            Ok(())
-        }
-        Some(Command::Snapshot(args)) => control::snapshot(&args).await,
-        Some(Command::Restore(args)) => control::restore(&args).await,
-        Some(Command::Advance(args)) => control::advance(&args, io).await,
-        Some(Command::Fault(args)) => control::fault(args, io).await,
-        Some(Command::Op(args)) => control::op(&args, io).await,
-        Some(Command::Dump(args)) => control::dump(&args, io).await,
+        None => run::run(args.run).await?,
+        Some(Command::Run(args)) => run::run(args).await?,
+        Some(Command::Conform(args)) => return conform::run(args, io).await,
+        Some(Command::World(World {})) => io.out.write_all(STANDARD_WORLD.as_bytes())?,
+        Some(Command::Snapshot(args)) => control::snapshot(&args).await?,
+        Some(Command::Restore(args)) => control::restore(&args).await?,
+        Some(Command::Advance(args)) => control::advance(&args, io).await?,
+        Some(Command::Fault(args)) => control::fault(args, io).await?,
+        Some(Command::Op(args)) => control::op(&args, io).await?,
+        Some(Command::Dump(args)) => control::dump(&args, io).await?,
     }
+    Ok(Exit::Fine)
 }

@@ -30,6 +30,7 @@ use envelope::{Answer, ApiError};
 use mishaps::Replica;
 use params::Params;
 
+pub(super) use sign::encode;
 pub use sign::signature;
 
 /// The servlet container takes request lines and headers of so many bytes
@@ -42,6 +43,14 @@ const EXPIRES_MAX_MS: u64 = 15 * 60 * 1000;
 /// The names of all commands.
 pub(super) fn command_names() -> impl Iterator<Item = &'static str> {
     commands::COMMANDS.iter().map(|command| command.name)
+}
+
+/// The parameters of a request, decoded, by name as sent.
+pub(super) fn decoded(query: &str, form: &str) -> BTreeMap<String, String> {
+    Params::decode(query, form)
+        .iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
 
 /// A request to `/client/api`.

@@ -212,6 +212,84 @@ class Cs(unittest.TestCase):
         self.fails(530, "Failed to detach", self.cs.detachVolume, id=volume)
         self.cs.detachVolume(id=volume, fetch_result=True)
 
+    def on_storage(self):
+        """A volume that has been on a VM, so that storage has it."""
+        id = self.create()["id"]
+        vm = self.vms["appliance"]
+        self.cs.attachVolume(id=id, virtualmachineid=vm, fetch_result=True)
+        self.cs.detachVolume(id=id, fetch_result=True)
+        self.assertEqual(self.volume(id)["state"], "Ready")
+        return id
+
+    def test_a_destroyed_volume_comes_back(self):
+        id = self.on_storage()
+        self.cs.destroyVolume(id=id, fetch_result=True)
+        self.assertEqual(self.volume(id)["state"], "Destroy")
+        self.assertEqual(self.cs.recoverVolume(id=id)["volume"]["state"], "Ready")
+        self.cs.deleteVolume(id=id)
+
+    def test_a_snapshot_becomes_a_volume(self):
+        id = self.on_storage()
+        made = self.cs.createSnapshot(volumeid=id, name="s", fetch_result=True)["snapshot"]
+        self.assertEqual((made["volumeid"], made["state"]), (id, "BackedUp"))
+        listed = self.cs.listSnapshots(volumeid=id)
+        self.assertEqual([row["id"] for row in listed["snapshot"]], [made["id"]])
+        self.cs.revertSnapshot(id=made["id"], fetch_result=True)
+        copy = self.cs.createVolume(
+            name="copy", snapshotid=made["id"], fetch_result=True
+        )["volume"]
+        self.assertEqual((copy["size"], copy["state"]), (3 * GIB, "Ready"))
+        self.cs.deleteSnapshot(id=made["id"], fetch_result=True)
+        self.assertEqual(self.cs.listSnapshots(volumeid=id), {})
+        allocated = self.create()["id"]
+        self.refused(431, 4350, "", self.cs.createSnapshot, volumeid=allocated)
+
+    def test_events_tell_what_was_done(self):
+        id = self.create(name="told")["id"]
+        self.cs.deleteVolume(id=id)
+        rows = self.cs.listEvents(resourceid=id, resourcetype="Volume")["event"]
+        self.assertLessEqual({"VOLUME.CREATE", "VOLUME.DELETE"}, {row["type"] for row in rows})
+        self.assertEqual({row["username"] for row in rows}, {"admin"})
+
+    def test_a_protected_volume_is_not_deleted(self):
+        id = self.create()["id"]
+        self.cs.updateVolume(id=id, deleteprotection=True, fetch_result=True)
+        self.assertIs(self.volume(id)["deleteprotection"], True)
+        self.refused(431, 4350, "delete protection", self.cs.deleteVolume, id=id)
+        self.cs.updateVolume(id=id, deleteprotection=False, fetch_result=True)
+        self.cs.deleteVolume(id=id)
+
+    def test_a_vm_is_stopped_and_started(self):
+        vm = self.vms["test-vm"]
+
+        def state():
+            return self.cs.listVirtualMachines(id=vm)["virtualmachine"][0]["state"]
+
+        for call, expected in (
+            (self.cs.startVirtualMachine, "Running"),
+            (self.cs.rebootVirtualMachine, "Running"),
+            (self.cs.stopVirtualMachine, "Stopped"),
+        ):
+            done = call(id=vm, fetch_result=True)["virtualmachine"]
+            self.assertEqual((done["id"], done["state"]), (vm, expected))
+            self.assertEqual(state(), expected)
+        self.cs.destroyVirtualMachine(id=vm, fetch_result=True)
+        self.assertEqual(state(), "Destroyed")
+        self.assertEqual(self.cs.recoverVirtualMachine(id=vm)["virtualmachine"]["id"], vm)
+        self.assertEqual(state(), "Stopped")
+
+    def test_a_server_in_maintenance_and_a_failing_one(self):
+        on = {"command": "listZones"}
+        control("/faults", {"kind": "serviceUnavailable", "on": on})
+        self.refused(503, 9999, "", self.cs.listZones)
+        control("/faults", {"kind": "internalError", "on": on, "text": "it broke"})
+        self.refused(530, 4250, "", self.cs.listZones)
+
+    def test_a_parameter_that_is_wrongly_put_is_refused(self):
+        # cs writes lists of objects rightly, so it is given a name.
+        self.refused(430, 9999, "Unable to decode", self.cs.listVolumes, **{"tags[x].key": "k"})
+        self.refused(432, 9999, "customer", self.cs.listTags, customer="c")
+
     def test_who_is_not_known_is_refused(self):
         wrong = client(secret="wrong")
         text = "unable to verify user credentials and/or request signature"

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 use volume_daemon::sim::world::{ADMIN_API_KEY, ADMIN_SECRET_KEY, Latencies, Settings};
-use volume_daemon::sim::{ClockMode, SimConfig, serve};
+use volume_daemon::sim::{ClockMode, Handle, SimConfig, serve};
 
 /// Longest that the clients may take to install.
 const INSTALL_MAX: Duration = Duration::from_secs(180);
@@ -67,9 +67,8 @@ async fn installed() -> &'static Path {
         .await
 }
 
-/// Runs `tests/clients/<module>.py` against a simulator of its own.
-async fn run(module: &str) {
-    let packages = installed().await;
+/// A simulator with the standard world.
+pub async fn simulator() -> Handle {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let settings = Settings {
         latencies: Latencies::all(5),
@@ -80,14 +79,20 @@ async fn run(module: &str) {
         clock: ClockMode::Real,
         host: None,
     };
-    let sim = serve(listener, config).await.expect("it starts");
+    serve(listener, config).await.expect("it starts")
+}
+
+/// Runs tests of `tests/clients` against an endpoint, with the control API of a simulator.
+pub async fn python(tests: &[&str], endpoint: &str, sim: &Handle) {
+    let packages = installed().await;
     let mut python = Command::new("python3");
     python
-        .args(["-m", "unittest", module])
+        .args(["-m", "unittest"])
+        .args(tests)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients"))
         .env("PYTHONPATH", packages)
         .env("PYTHONDONTWRITEBYTECODE", "1")
-        .env("CLOUDSTACK_ENDPOINT", sim.endpoint())
+        .env("CLOUDSTACK_ENDPOINT", endpoint)
         .env("CLOUDSTACK_KEY", ADMIN_API_KEY)
         .env("CLOUDSTACK_SECRET", ADMIN_SECRET_KEY)
         .env(
@@ -95,6 +100,12 @@ async fn run(module: &str) {
             format!("http://{}/control", sim.address()),
         );
     finish(TESTS_MAX, &mut python).await;
+}
+
+/// Runs `tests/clients/<module>.py` against a simulator of its own.
+async fn run(module: &str) {
+    let sim = simulator().await;
+    python(&[module], &sim.endpoint(), &sim).await;
     sim.with(|front| front.world().check())
         .expect("it goes on")
         .expect("the world holds together");

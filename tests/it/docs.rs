@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
+use volume_daemon::sim::front::signature;
+use volume_daemon::sim::world::{ADMIN_API_KEY, ADMIN_SECRET_KEY, Settings};
+use volume_daemon::sim::{Front, HttpRequest, SimTime, World};
 
 /// One document.
 struct Document {
@@ -178,4 +181,44 @@ fn every_named_test_exists() {
         }
     }
     assert!(seen > 50, "only {seen} names of tests were found");
+}
+
+/// The names in the simulator's own table of commands, which `listApis` answers with.
+fn simulated_commands() -> Vec<String> {
+    let start = SimTime::from_millis(1_767_225_600_000);
+    let mut front = Front::new(World::standard(Settings::default(), start));
+    let pairs = [
+        ("apiKey", ADMIN_API_KEY),
+        ("command", "listApis"),
+        ("response", "json"),
+    ];
+    let signed = signature(pairs.into_iter(), ADMIN_SECRET_KEY);
+    let escaped = signed
+        .replace('+', "%2B")
+        .replace('/', "%2F")
+        .replace('=', "%3D");
+    let query = pairs.map(|(name, value)| format!("{name}={value}"));
+    let query = format!("{}&signature={escaped}", query.join("&"));
+    let answer = front.handle(&HttpRequest::get(query), start);
+    let body: serde_json::Value = serde_json::from_str(&answer.body).expect("JSON");
+    let apis = body["listapisresponse"]["api"].as_array().expect("a list");
+    apis.iter()
+        .map(|api| api["name"].as_str().expect("a name").to_owned())
+        .collect()
+}
+
+#[test]
+fn the_simulators_document_names_its_commands_and_no_others() {
+    let documents = documents();
+    let document = documents
+        .iter()
+        .find(|document| document.path.ends_with("docs/simulator.md"))
+        .expect("it is there");
+    let (_, rest) = document.text.split_once("\n## Commands\n").expect("one");
+    let (section, _) = rest.split_once("\n## ").expect("not the last one");
+    let listed: Vec<&str> = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .collect();
+    assert_eq!(listed, simulated_commands());
 }

@@ -2,7 +2,8 @@
 //!
 //! [`rig`] runs the daemon's own loop, client, store and host code against the pure half of the
 //! simulator on an explicit clock; only HTTP and the NBD server are stood in for. Invariants are
-//! asserted after every single effect. [`clients`] lets other people's clients talk to the simulator. [`real`] runs the binary with everything real but CloudStack
+//! asserted after every single effect. [`clients`] lets other people's clients talk to the simulator.
+//! [`real`] runs the binary with everything real but CloudStack
 //! itself.
 
 mod cli;
@@ -13,6 +14,7 @@ mod docs;
 mod packaging;
 mod purity;
 mod real;
+mod recording;
 mod rig;
 mod scenarios;
 mod sim;

@@ -10,8 +10,10 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
+use crate::cli::record::stopped;
 use crate::sim::file::generate::{Sizes, populate};
 use crate::sim::file::{self, WorldFile};
+use crate::sim::recording::{self, replay::Replay};
 use crate::sim::server::{self, HostConfig, serve_front};
 use crate::sim::world::Latencies;
 use crate::sim::{ClockMode, Front, Handle, SimConfig, SimTime, World};
@@ -65,6 +67,17 @@ pub(super) struct RunArgs {
     /// Keep everything in FILE, and go on from it: a world is only made if FILE is not there
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
+
+    /// Answer with the recording in DIR instead of simulating anything
+    #[arg(
+        long,
+        value_name = "DIR",
+        conflicts_with_all = [
+            "host_dir", "latency_ms", "explicit_clock", "seed", "world", "vms", "volumes", "faults",
+            "state",
+        ]
+    )]
+    replay: Option<PathBuf>,
 }
 
 /// What is printed once it runs, as one line of JSON.
@@ -100,6 +113,9 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
         "the simulator's keys are public, so it only listens on loopback, not on {}",
         args.listen
     );
+    if let Some(directory) = &args.replay {
+        return replay(args.listen, directory).await;
+    }
     let clock = if args.explicit_clock {
         ClockMode::Explicit(EXPLICIT_START)
     } else {
@@ -129,6 +145,21 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
     }
     sim.shutdown().await?;
     Ok(())
+}
+
+/// Answers with a recording until it is interrupted or terminated.
+async fn replay(listen: std::net::SocketAddr, directory: &Path) -> anyhow::Result<()> {
+    let replay = Replay::new(recording::load(directory)?);
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("cannot listen on {listen}"))?;
+    let endpoint = format!("http://{}/client/api", listener.local_addr()?);
+    let stop = stopped()?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", serde_json::json!({ "endpoint": endpoint }))?;
+    out.flush()?;
+    drop(out);
+    Ok(recording::replay::serve(listener, replay, stop).await?)
 }
 
 /// The front that was kept, or a new one; with the faults that are asked for.

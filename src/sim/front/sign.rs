@@ -42,7 +42,7 @@ fn canonical<'a>(params: impl Iterator<Item = (&'a str, &'a str)>) -> String {
 }
 
 /// Java's `URLEncoder.encode`, but a space becomes `%20`.
-fn encode(value: &str) -> String {
+pub(in crate::sim) fn encode(value: &str) -> String {
     let mut out = String::with_capacity(value.len());
     for byte in value.bytes() {
         match byte {
