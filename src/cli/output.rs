@@ -140,7 +140,11 @@ fn exit_of(error: &anyhow::Error) -> Exit {
     if let Some(failure) = error.downcast_ref::<Failure>() {
         return failure.exit;
     }
-    if error.downcast_ref::<ConfigError>().is_some() {
+    if error.downcast_ref::<ConfigError>().is_some()
+        || error
+            .downcast_ref::<crate::sim::file::FileError>()
+            .is_some()
+    {
         return Exit::Invalid;
     }
     // Only the error itself: further down it would be about some connection.

@@ -162,6 +162,10 @@ fn worlds_and_faults_come_from_files() {
     fs::write(&faults, "faults:\n  - {kind: restart, att: 10s}\n").expect("written");
     let why = sim.refuses(&["run", "--faults", text(&faults)]);
     assert!(why.contains("f.yaml:2:21: unknown field `att`"), "{why}");
+    // A mistake in a file is invalid input to scripts.
+    let mut wrong = command(&["sim", "run", "--faults", text(&faults)]);
+    let exit = wrong.status().expect("it runs").code();
+    assert_eq!(exit, Some(3));
 }
 
 #[test]
