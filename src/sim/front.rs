@@ -1,6 +1,7 @@
 //! The API front of the management server, without HTTP: a request and the time go in, an
 //! answer and the way it is delivered come out.
 
+mod apis;
 mod args;
 mod commands;
 mod envelope;

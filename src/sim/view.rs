@@ -4,6 +4,9 @@
 //! `VolumeResponse.java`, `VolumeJoinDaoImpl.java`, `UserVmResponse.java`,
 //! `AsyncJobJoinDaoImpl.java` and their neighbours, as a root administrator sees them.
 
+mod event;
+mod snapshot;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -11,9 +14,12 @@ use uuid::Uuid;
 
 use super::time::SimTime;
 use super::world::{
-    Account, DOMAIN, EventRow, GIB, Job, JobState, Offering, OfferingNo, Outcome, Resource,
-    SnapshotNo, Tag, Tagged, Vm, VmNo, Volume, VolumeNo, VolumeState, World, Zone,
+    Account, DOMAIN, GIB, Job, JobState, Offering, OfferingNo, Outcome, Tag, Tagged, Vm, VmNo,
+    Volume, VolumeNo, VolumeState, World, Zone,
 };
+
+pub use event::EventView;
+pub use snapshot::SnapshotView;
 
 /// The hypervisor of every host.
 const HYPERVISOR: &str = "KVM";
@@ -210,112 +216,6 @@ impl TagView {
 
 fn tags(world: &World, on: Tagged, tags: &[Tag]) -> Vec<TagView> {
     tags.iter().map(|tag| TagView::of(world, on, tag)).collect()
-}
-
-/// A snapshot (`SnapshotResponse.java`).
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub struct SnapshotView {
-    id: Uuid,
-    account: String,
-    domainid: Uuid,
-    domain: &'static str,
-    domainpath: &'static str,
-    snapshottype: &'static str,
-    volumeid: Uuid,
-    volumename: String,
-    volumetype: &'static str,
-    created: String,
-    name: String,
-    intervaltype: &'static str,
-    state: &'static str,
-    /// In bytes.
-    physicalsize: u64,
-    /// In bytes.
-    virtualsize: u64,
-    zoneid: Uuid,
-    zonename: String,
-    revertable: bool,
-    tags: [(); 0],
-}
-
-impl SnapshotView {
-    /// The snapshot as it is now.
-    pub fn of(world: &World, no: SnapshotNo) -> Self {
-        let row = world.snapshot(no);
-        let volume = world.volume(row.volume);
-        let zone = world.zone(volume.zone);
-        Self {
-            id: row.uuid,
-            account: world.account(row.account).name.clone(),
-            domainid: world.domain(),
-            domain: DOMAIN,
-            domainpath: DOMAIN,
-            snapshottype: "MANUAL",
-            volumeid: volume.uuid,
-            volumename: volume.name.clone(),
-            volumetype: volume.kind.as_str(),
-            created: row.created.to_string(),
-            name: row.name.clone(),
-            intervaltype: "MANUAL",
-            state: row.state.as_str(),
-            physicalsize: row.size,
-            virtualsize: row.size,
-            zoneid: zone.uuid,
-            zonename: zone.name.clone(),
-            revertable: true,
-            tags: [],
-        }
-    }
-}
-
-/// An event (`EventResponse.java`).
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub struct EventView {
-    id: Uuid,
-    username: String,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    level: &'static str,
-    description: String,
-    account: String,
-    domainid: Uuid,
-    domain: &'static str,
-    domainpath: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    resourceid: Option<Uuid>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    resourcetype: Option<&'static str>,
-    created: String,
-    state: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    parentid: Option<Uuid>,
-    archived: bool,
-}
-
-impl EventView {
-    /// The event; `about` is what it happened to, and the id of that.
-    pub fn of(world: &World, row: &EventRow, about: Option<(Resource, Uuid)>) -> Self {
-        let account = &world.account(row.account).name;
-        Self {
-            id: EventRow::uuid(row.no),
-            username: account.clone(),
-            kind: row.kind.as_str(),
-            level: if row.failed { "ERROR" } else { "INFO" },
-            description: row.description(about.map(|(_, id)| id)),
-            account: account.clone(),
-            domainid: world.domain(),
-            domain: DOMAIN,
-            domainpath: DOMAIN,
-            resourceid: about.map(|(_, id)| id),
-            resourcetype: about.map(|(resource, _)| resource.kind()),
-            created: row.created.to_string(),
-            state: row.state.as_str(),
-            parentid: row.parent.map(EventRow::uuid),
-            archived: false,
-        }
-    }
 }
 
 /// A VM (`UserVmResponse.java`), as with `details=min`.

@@ -8,6 +8,7 @@ mod account;
 mod attach;
 mod bus;
 mod check;
+mod custom;
 mod event;
 mod given;
 mod guest;
@@ -29,6 +30,7 @@ use super::time::SimTime;
 
 pub use account::{Limits, Role};
 pub use bus::{Bus, DATA_DISK_CONTROLLER, ROOT_DISK_CONTROLLER};
+pub use custom::{Taken, custom_id};
 pub use event::{EventKind, EventRow, EventState, Resource};
 pub use given::{GivenVm, GivenVolume};
 pub use guest::{Disk, Guest};

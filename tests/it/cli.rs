@@ -3,24 +3,14 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Output};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use volume_daemon::model::{InstanceId, Timestamp};
 use volume_daemon::reconcile::report::{Report, SourceStatus};
 
-/// A command line that sees neither the settings nor the environment of this machine.
-fn volume_daemon(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_volume-daemon"));
-    command
-        .env_clear()
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
+use crate::program::volume_daemon;
 
 /// Where a daemon can be played.
 fn listener() -> (TcpListener, SocketAddr) {

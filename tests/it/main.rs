@@ -12,6 +12,7 @@ mod convergence;
 mod demo;
 mod docs;
 mod packaging;
+mod program;
 mod purity;
 mod real;
 mod recording;

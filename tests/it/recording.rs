@@ -28,15 +28,10 @@ const RECORDED: [&str; 6] = [
 /// Longest that a program may take to say that it runs, or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// As everywhere, but awaited, and ended with its test.
 fn volume_daemon(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_volume-daemon"));
-    command
-        .env_clear()
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true);
+    let mut command = Command::from(crate::program::volume_daemon(arguments));
+    command.stderr(Stdio::null()).kill_on_drop(true);
     command
 }
 

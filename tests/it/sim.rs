@@ -3,27 +3,17 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Output};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-/// A command line that sees neither the settings nor the environment of this machine.
-fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_volume-daemon"));
-    command
-        .env_clear()
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
+use crate::program::volume_daemon;
 
 /// What a command that must fail says.
 fn refused(arguments: &[&str]) -> String {
-    let output = command(arguments).output().expect("it runs");
+    let output = volume_daemon(arguments).output().expect("it runs");
     assert!(!output.status.success(), "{arguments:?}");
     String::from_utf8(output.stderr).expect("UTF-8")
 }
@@ -37,7 +27,7 @@ struct Sim {
 impl Sim {
     fn start(arguments: &[&str]) -> Self {
         let all = [&["sim", "--explicit-clock"], arguments].concat();
-        let mut process = command(&all).spawn().expect("it runs");
+        let mut process = volume_daemon(&all).spawn().expect("it runs");
         let mut line = String::new();
         let out = process.stdout.take().expect("a pipe");
         BufReader::new(out).read_line(&mut line).expect("a line");
@@ -47,7 +37,7 @@ impl Sim {
 
     fn output(&self, arguments: &[&str]) -> Output {
         let control = self.started["control"].as_str().expect("a URL");
-        command(&[&["sim"], arguments].concat())
+        volume_daemon(&[&["sim"], arguments].concat())
             .env("VOLUME_DAEMON_SIM_CONTROL", control)
             .output()
             .expect("it runs")
@@ -135,7 +125,7 @@ fn a_command_that_finds_no_simulator_says_so() {
 fn worlds_and_faults_come_from_files() {
     let folder = tempfile::tempdir().expect("a folder");
     let (world, faults) = (folder.path().join("w.yaml"), folder.path().join("f.yaml"));
-    let printed = command(&["sim", "world"]).output().expect("it runs");
+    let printed = volume_daemon(&["sim", "world"]).output().expect("it runs");
     fs::write(&world, &printed.stdout).expect("written");
     let sim = Sim::start(&["--world", text(&world)]);
     let plain = Sim::start(&[]);
@@ -163,7 +153,7 @@ fn worlds_and_faults_come_from_files() {
     let why = sim.refuses(&["run", "--faults", text(&faults)]);
     assert!(why.contains("f.yaml:2:21: unknown field `att`"), "{why}");
     // A mistake in a file is invalid input to scripts.
-    let mut wrong = command(&["sim", "run", "--faults", text(&faults)]);
+    let mut wrong = volume_daemon(&["sim", "run", "--faults", text(&faults)]);
     let exit = wrong.status().expect("it runs").code();
     assert_eq!(exit, Some(3));
 }

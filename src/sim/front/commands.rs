@@ -1,9 +1,7 @@
 //! The table of commands: what each is called, takes and does.
 
-use serde::Serialize;
-
 use super::envelope::{Answer, ApiError};
-use super::{Call, events, jobs, lists, snapshots, tags, vms, volumes};
+use super::{Call, apis, events, jobs, lists, snapshots, tags, vms, volumes};
 
 /// What a parameter is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -247,7 +245,7 @@ pub(super) static COMMANDS: &[Command] = &[
         description: "lists all available apis on the server, provided by the Api Discovery plugin",
         shape: Shape::Sync,
         params: &[optional("name", Kind::Text)],
-        run: lists::apis,
+        run: apis::list,
     },
     Command {
         name: "listAsyncJobs",
@@ -538,63 +536,3 @@ pub(super) static COMMANDS: &[Command] = &[
         run: volumes::update,
     },
 ];
-
-/// A command as `listApis` shows it (`ApiDiscoveryResponse.java`).
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) struct ApiView {
-    name: &'static str,
-    description: &'static str,
-    isasync: bool,
-    related: &'static str,
-    params: Vec<ParamView>,
-    response: [(); 0],
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "lowercase")]
-struct ParamView {
-    name: &'static str,
-    description: &'static str,
-    #[serde(rename = "type")]
-    kind: &'static str,
-    length: u16,
-    required: bool,
-}
-
-impl ApiView {
-    pub(super) fn of(command: &Command) -> Self {
-        Self {
-            name: command.name,
-            description: command.description,
-            isasync: command.shape == Shape::Async,
-            related: "",
-            params: command
-                .all_params()
-                .filter(|param| param.kind != Kind::NotSimulated)
-                .map(|param| ParamView {
-                    name: param.name,
-                    description: "",
-                    kind: match param.kind {
-                        Kind::Text => "string",
-                        Kind::Long => "long",
-                        Kind::Int => "integer",
-                        Kind::Bool => "boolean",
-                        Kind::Zone
-                        | Kind::Offering
-                        | Kind::Vm
-                        | Kind::Volume
-                        | Kind::Snapshot
-                        | Kind::Job
-                        | Kind::Project => "uuid",
-                        Kind::Vms | Kind::Volumes | Kind::Snapshots | Kind::Texts => "list",
-                        Kind::Map | Kind::NotSimulated => "map",
-                    },
-                    length: 255,
-                    required: param.required,
-                })
-                .collect(),
-            response: [],
-        }
-    }
-}

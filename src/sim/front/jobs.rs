@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use crate::sim::refusal::Refusal;
 use crate::sim::view::JobView;
-use crate::sim::world::{Job, JobState, Work};
+use crate::sim::world::{Job, JobState, Taken, Work, custom_id};
 
 use super::Call;
 use super::envelope::{Answer, ApiError};
@@ -24,21 +24,13 @@ impl Call<'_> {
     /// `UUIDManagerImpl.checkUuidSimple`. It only sees jobs that are not finished; a finished
     /// one with that id violates the table's unique key.
     fn free_job_id(&self, text: &str) -> Result<Uuid, Refusal> {
-        let uuid = Uuid::try_parse(text)
-            .ok()
-            .filter(|uuid| uuid.hyphenated().to_string() == text)
-            .ok_or_else(|| {
-                Refusal::invalid(format!("UUID: {text} doesn't follow the UUID format"))
-            })?;
-        match self.world.find_job(uuid).map(|job| &job.state) {
-            None => Ok(uuid),
-            Some(JobState::Pending) => Err(Refusal::invalid(format!(
-                "UUID: {text} already exists so can't create/update with custom id"
-            ))),
-            Some(JobState::Ended { .. }) => Err(Refusal::runtime(
-                "DB Exception on: INSERT INTO async_job: Duplicate entry for key 'uuid'",
-            )),
-        }
+        custom_id(text, |uuid| {
+            match self.world.find_job(uuid).map(|job| &job.state) {
+                None => Taken::No,
+                Some(JobState::Pending) => Taken::Seen,
+                Some(JobState::Ended { .. }) => Taken::Unseen { table: "async_job" },
+            }
+        })
     }
 }
 

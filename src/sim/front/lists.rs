@@ -10,7 +10,6 @@ use crate::sim::world::{Tag, Vm, VmNo, World, collates_equal};
 
 use super::Call;
 use super::args::Args;
-use super::commands::{ApiView, COMMANDS};
 use super::envelope::{Answer, ApiError};
 
 /// Which of `total` rows to show (`BaseListCmd.java`).
@@ -201,25 +200,6 @@ pub(super) fn offerings(call: &mut Call<'_>) -> Result<Answer, ApiError> {
 fn named(args: &Args, name: &str) -> bool {
     args.text("name")
         .is_none_or(|wanted| collates_equal(wanted, name))
-}
-
-pub(super) fn apis(call: &mut Call<'_>) -> Result<Answer, ApiError> {
-    let wanted = call.args.text("name");
-    // Only what the caller's role allows (`ApiDiscoveryServiceImpl.java`).
-    let forbidden = &call.world.account(call.caller).forbidden;
-    let found: Vec<ApiView> = COMMANDS
-        .iter()
-        .filter(|command| forbidden.iter().all(|name| name != command.name))
-        .filter(|command| wanted.is_none_or(|name| command.name.eq_ignore_ascii_case(name)))
-        .map(ApiView::of)
-        .collect();
-    if let (Some(name), true) = (wanted, found.is_empty()) {
-        return Err(ApiError::plain(
-            530,
-            format!("API with name {name} not found"),
-        ));
-    }
-    Ok(Answer::list("api", found.len(), &found))
 }
 
 pub(super) fn capabilities(_: &mut Call<'_>) -> Result<Answer, ApiError> {

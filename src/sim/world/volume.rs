@@ -7,6 +7,7 @@ use crate::sim::refusal::Refusal;
 
 use super::World;
 use super::attach::unreachable_stage;
+use super::custom::{Taken, custom_id};
 use super::job::{Event, Flow, Stage, Trouble};
 use super::rows::{
     AccountNo, GIB, OfferingNo, SnapshotNo, SnapshotState, VmNo, Volume, VolumeKind, VolumeNo,
@@ -68,7 +69,7 @@ impl World {
         };
         self.check_limits(account, (1, size))?;
         let uuid = match new.custom_id {
-            Some(id) => Some(self.custom_id(account, &id)?),
+            Some(id) => Some(self.own_id(account, &id)?),
             None => None,
         };
         let name = match new.name {
@@ -94,29 +95,20 @@ impl World {
         Ok(self.insert_volume(volume))
     }
 
-    /// `UUIDManagerImpl.java`: for root administrators, in lower case, and not that of a live row. A
-    /// removed one only shows when the row is written.
-    fn custom_id(&self, account: AccountNo, text: &str) -> Result<Uuid, Refusal> {
+    /// `customid` is for root administrators. The check does not see removed rows.
+    fn own_id(&self, account: AccountNo, text: &str) -> Result<Uuid, Refusal> {
         if !self.is_root(account) {
             return Err(Refusal::denied(
                 "Please check the permissions, you are not allowed to create/update custom id",
             ));
         }
-        let uuid = Uuid::try_parse(text)
-            .ok()
-            .filter(|uuid| uuid.hyphenated().to_string() == text)
-            .ok_or_else(|| {
-                Refusal::invalid(format!("UUID: {text} doesn't follow the UUID format"))
-            })?;
-        match self.find_volume(uuid).map(|no| self.volume(no).removed) {
-            None => Ok(uuid),
-            Some(false) => Err(Refusal::invalid(format!(
-                "UUID: {text} already exists so can't create/update with custom id"
-            ))),
-            Some(true) => Err(Refusal::runtime(
-                "DB Exception on: INSERT INTO volumes: Duplicate entry for key 'uuid'",
-            )),
-        }
+        custom_id(text, |uuid| {
+            match self.find_volume(uuid).map(|no| self.volume(no).removed) {
+                None => Taken::No,
+                Some(false) => Taken::Seen,
+                Some(true) => Taken::Unseen { table: "volumes" },
+            }
+        })
     }
 
     /// Offering and size of a volume that is made from a snapshot.
