@@ -141,6 +141,8 @@ pub struct Settings {
     /// `enforce.post.requests.and.timestamps`: what changes something has to be posted, and
     /// signed with version 3 for at most 15 minutes.
     pub enforce_post: bool,
+    /// `job.expire.minutes`: how long finished jobs can be asked for (`AsyncJobManagerImpl.java`).
+    pub job_expire_minutes: u64,
     /// How many events are kept. CloudStack keeps them for `event.purge.delay` days.
     pub max_events: usize,
     /// `default.page.size`: page size and its limit (`Config.java`).
@@ -159,6 +161,7 @@ impl Default for Settings {
             max_data_disks: 32,
             throttle: None,
             enforce_post: false,
+            job_expire_minutes: 1440,
             max_events: 10_000,
             page_size: 500,
             storage_cleanup_s: 86_400,

@@ -14,9 +14,6 @@ use super::World;
 use super::rows::{AccountNo, JobNo, SnapshotNo, Vm, VmNo, VmState, Volume, VolumeNo, VolumeState};
 use super::work::Work;
 
-/// `job.expire.minutes`: how long finished jobs can be asked for (`AsyncJobManagerImpl.java`).
-const EXPIRE_MS: u64 = 1440 * 60 * 1000;
-
 /// What goes wrong with one job, decided when it is submitted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Trouble {
@@ -451,8 +448,9 @@ impl World {
     }
 
     pub(super) fn purge_old_jobs(&mut self) {
+        let kept_ms = self.settings.job_expire_minutes.saturating_mul(60_000);
         while let Some((at, no)) = self.ended.front().copied() {
-            if self.now.millis_since(at) <= EXPIRE_MS {
+            if self.now.millis_since(at) <= kept_ms {
                 return;
             }
             self.ended.pop_front();

@@ -59,6 +59,21 @@ fn only_pending_jobs_are_listed_and_finished_ones_stay_for_a_day() {
 }
 
 #[test]
+fn how_long_finished_jobs_stay_is_a_setting() {
+    let mut rig = Rig::with(Settings {
+        job_expire_minutes: 2,
+        ..Settings::default()
+    });
+    let id = rig.create("v", 1);
+    let job = rig.submit("updateVolume", &[("id", &id), ("name", "w")]);
+    rig.pass(120_000);
+    assert_eq!(rig.job(&job)["jobstatus"], 1);
+    rig.pass(1);
+    let refused = rig.refused("queryAsyncJobResult", &[("jobid", &job)]);
+    assert_eq!((refused.0, refused.1), (431, Some(9999)));
+}
+
+#[test]
 fn a_custom_job_id_finds_the_volume_of_a_lost_answer() {
     let mut rig = Rig::new();
     let (zone, offering) = (rig.zone(), rig.offering("Small"));
