@@ -233,13 +233,10 @@ impl Front {
             Some(Rebuff::BadGateway | Rebuff::Throttled(_)) | None => {}
         }
         // `ParamProcessWorker.doAccessChecks`.
-        let denied = |owner: &AccountNo| !world.may_change(caller, *owner);
-        if !command.only_reads() && args.owners(world).iter().any(denied) {
-            return Err(Refusal::denied(format!(
-                "Account {} does not have permission to operate with resource",
-                world.account(caller).name
-            ))
-            .into());
+        if !command.only_reads() {
+            for owner in args.owners(world) {
+                world.check_access(caller, owner)?;
+            }
         }
         let mut call = Call {
             world,

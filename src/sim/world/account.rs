@@ -56,6 +56,20 @@ impl World {
         caller == owner || self.account(caller).role != Role::User
     }
 
+    /// Whether `caller` may operate on what belongs to `owner`, as a refusal
+    /// (`DomainChecker.validateCallerHasAccessToEntityOwner`).
+    ///
+    /// # Errors
+    /// If it may not.
+    pub fn check_access(&self, caller: AccountNo, owner: AccountNo) -> Result<(), Refusal> {
+        if self.may_change(caller, owner) {
+            return Ok(());
+        }
+        Err(Refusal::denied(
+            "Caller does not have permission to operate with provided resource.",
+        ))
+    }
+
     /// Whether a listing shows `caller` what belongs to `owner`. `listall` is no help to an
     /// ordinary user (`buildACLSearchParameters`).
     pub fn sees(&self, caller: AccountNo, owner: AccountNo, listall: bool) -> bool {

@@ -185,6 +185,52 @@ fn what_belongs_to_others_is_left_alone() {
 }
 
 #[test]
+fn tags_of_others_are_neither_written_nor_removed() {
+    let mut rig = Rig::new();
+    let of_admin = rig.create("data", 1);
+    let of_alice = rig.join("alice", ALICE, Role::User, Limits::default());
+    rig.join("bob", BOB, Role::DomainAdmin, Limits::default());
+    rig.done(
+        "createTags",
+        &[
+            ("resourceids", &of_admin),
+            ("resourcetype", "Volume"),
+            ("tags[0].key", "owner"),
+            ("tags[0].value", "v"),
+        ],
+    );
+    let denied = "Caller does not have permission to operate with provided resource.";
+    let nothing = "Failed to delete tags";
+    // Who, what, on what, which key, and the code and text in the job: the request itself is taken.
+    for (who, command, on, key, code, why) in [
+        (ALICE, "createTags", &of_admin, "mine", 530, denied),
+        (ALICE, "deleteTags", &of_admin, "owner", 530, denied),
+        // Nothing is found before anybody asks whose it is.
+        (ALICE, "deleteTags", &of_admin, "mine", 530, nothing),
+        (ALICE, "createTags", &of_alice, "mine", 0, ""),
+        (ALICE, "deleteTags", &of_alice, "mine", 0, ""),
+        (BOB, "deleteTags", &of_admin, "owner", 0, ""),
+        (BOB, "createTags", &of_alice, "theirs", 0, ""),
+    ] {
+        let params = [
+            ("resourceids", on.as_str()),
+            ("resourcetype", "Volume"),
+            ("tags[0].key", key),
+            ("tags[0].value", "v"),
+        ];
+        let job = text(&rig.call_as(who, command, &params)["jobid"]);
+        rig.pass(1_000);
+        let job = rig.job(&job);
+        let told = job["jobresult"]["errortext"].as_str().unwrap_or_default();
+        assert_eq!(
+            (job["jobresultcode"].as_u64(), told),
+            (Some(code), why),
+            "{who:?} {command} {key}"
+        );
+    }
+}
+
+#[test]
 fn limits_hold_for_new_volumes_and_larger_ones() {
     let mut rig = Rig::new();
     let limits = Limits {
