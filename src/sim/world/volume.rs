@@ -99,7 +99,7 @@ impl World {
     fn own_id(&self, account: AccountNo, text: &str) -> Result<Uuid, Refusal> {
         if !self.is_root(account) {
             return Err(Refusal::denied(
-                "Please check the permissions, you are not allowed to create/update custom id",
+                "Please check your permissions, you are not allowed to create/update custom id",
             ));
         }
         custom_id(text, |uuid| {

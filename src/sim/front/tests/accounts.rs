@@ -250,10 +250,13 @@ fn limits_hold_for_new_volumes_and_larger_ones() {
     };
     let too_large = create(&mut rig, "10");
     assert_eq!(too_large.status, 535);
-    assert!(
-        too_large.body.contains("Type = 'primary_storage'"),
-        "{}",
-        too_large.body
+    let body = only_key(&too_large.body, "createvolumeresponse");
+    assert_eq!(
+        text(&body["errortext"]),
+        "Maximum amount of resources of Type = 'primary_storage', tag = 'null' for Account Name = \
+         alice in Domain Id = 1 is exceeded: Account Resource Limit = (30.00 GB) 32212254720, \
+         Current Account Resource Amount = (21.00 GB) 22548578304, Current Account Resource \
+         Reservation = (0 bytes) 0, Requested Resource Amount = (10.00 GB) 10737418240."
     );
     assert!(
         too_large.body.contains(r#""cserrorcode":4370"#),
@@ -281,6 +284,15 @@ fn limits_hold_for_new_volumes_and_larger_ones() {
     // What is deleted counts no more.
     rig.call_as(ALICE, "deleteVolume", &[("id", &id)]);
     assert_eq!(create(&mut rig, "1").status, 200);
+    // Nothing limits a root administrator.
+    let world = rig.front.world_mut();
+    let admin = world.accounts().next().expect("an account").0;
+    let none = Limits {
+        volumes: Some(0),
+        primary_storage_gib: Some(0),
+    };
+    world.restrict_account(admin, Role::RootAdmin, none, &[]);
+    rig.create("data", 1);
 }
 
 #[test]
@@ -296,7 +308,9 @@ fn an_id_of_ones_own_is_for_root_administrators_and_used_once() {
             ("customid", custom),
         ]
     };
-    assert_eq!(rig.refused_as(ALICE, "createVolume", &with(id)).0, 531);
+    let (status, code, text) = rig.refused_as(ALICE, "createVolume", &with(id));
+    assert_eq!((status, code), (531, Some(4365)));
+    assert!(text.starts_with("Please check your permissions"), "{text}");
     let upper = id.to_uppercase();
     assert_eq!(rig.refused("createVolume", &with(&upper)).0, 431);
     assert_eq!(rig.call("createVolume", &with(id))["id"], id);
