@@ -229,7 +229,10 @@ impl Front {
         let args = Args::bind(world, command, &params.unpacked()?)?.with_rows_off(mishap.rows_off);
         match &mishap.rebuff {
             Some(Rebuff::Unavailable) => return Err(ApiError::unavailable()),
-            Some(Rebuff::Internal(text)) => return Err(Refusal::runtime(text.clone()).into()),
+            Some(Rebuff::Internal(text)) => {
+                let error = ApiError::from(Refusal::runtime(text.clone()));
+                return Err(if root { error } else { error.masked() });
+            }
             Some(Rebuff::BadGateway | Rebuff::Throttled(_)) | None => {}
         }
         // `ParamProcessWorker.doAccessChecks`.

@@ -1,6 +1,7 @@
 //! Who may do and see what, and how much one may have.
 
 use super::*;
+use crate::sim::fault::{Count, Fault, Target};
 use crate::sim::world::{Limits, NewVolume, Role, Throttle, VmState};
 
 const ALICE: (&str, &str) = ("alice-key", "alice-secret");
@@ -110,6 +111,7 @@ fn a_user_sees_its_own_whatever_it_asks_for() {
 fn only_root_administrators_see_the_machinery() {
     let mut rig = Rig::new();
     let id = rig.join("alice", ALICE, Role::User, Limits::default());
+    rig.join("bob", BOB, Role::DomainAdmin, Limits::default());
     let hidden = ["hypervisor", "storage", "storagetype", "path"];
     let own = rig.call_as(ALICE, "listVolumes", &[("id", &id)])["volume"][0].clone();
     let all = rig.volume(&id);
@@ -148,11 +150,19 @@ fn only_root_administrators_see_the_machinery() {
         attach["cmd"],
         "org.apache.cloudstack.api.command.user.volume.AttachVolumeCmd"
     );
-    assert!(
-        attach["jobresult"]["volume"].get("path").is_none(),
-        "{attach}"
+    let path = |job: &Value| job["jobresult"]["volume"]["path"].clone();
+    assert_eq!(path(&attach), Value::Null, "{attach}");
+    // A root administrator may look, and finds what was written down for her.
+    let looked = rig.job(&text(&attach["jobid"]));
+    assert_eq!(
+        (path(&looked), &looked["cmd"]),
+        (Value::Null, &attach["cmd"])
     );
-    assert_eq!(rig.job(&job)["jobstatus"], 1, "root may look at it");
+    assert_eq!(rig.job(&job)["jobstatus"], 1);
+    let by_root = rig.submit("detachVolume", &[("id", &id)]);
+    rig.pass(5_000);
+    let looked = rig.call_as(BOB, "queryAsyncJobResult", &[("jobid", &by_root)]);
+    assert_eq!(path(&looked), id, "{looked}");
 }
 
 #[test]
@@ -228,6 +238,26 @@ fn tags_of_others_are_neither_written_nor_removed() {
             "{who:?} {command} {key}"
         );
     }
+}
+
+#[test]
+fn the_servers_troubles_are_told_to_root_administrators_only() {
+    let mut rig = Rig::new();
+    rig.join("alice", ALICE, Role::User, Limits::default());
+    rig.front.inject(Fault::InternalError {
+        on: Target {
+            count: Count::Times(2),
+            ..Target::next("listVolumes")
+        },
+        text: "DB Exception".to_owned(),
+    });
+    let (code, cs_code, told) = rig.refused_as(ALICE, "listVolumes", &[]);
+    assert_eq!((code, cs_code), (530, Some(4250)));
+    assert_eq!(
+        told,
+        "Internal error executing command, please contact your system administrator"
+    );
+    assert_eq!(rig.refused("listVolumes", &[]).2, "DB Exception");
 }
 
 #[test]
