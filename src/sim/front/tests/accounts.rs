@@ -384,7 +384,11 @@ fn too_many_requests_in_a_window_are_refused_until_it_is_over() {
     );
     rig.call("listZones", &[]);
     rig.pass(600);
-    rig.call_as(ALICE, "listZones", &[]);
+    let told = rig.call_as(ALICE, "listCapabilities", &[])["capability"].clone();
+    assert_eq!(
+        (&told["apilimitinterval"], &told["apilimitmax"]),
+        (&1.into(), &3.into())
+    );
 }
 
 #[test]
