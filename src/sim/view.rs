@@ -321,7 +321,7 @@ impl ZoneView {
             name: zone.name.clone(),
             networktype: "Advanced",
             securitygroupsenabled: false,
-            allocationstate: "Enabled",
+            allocationstate: if zone.enabled { "Enabled" } else { "Disabled" },
             localstorageenabled: false,
             kind: "Core",
             tags: [],

@@ -326,6 +326,35 @@ fn limits_hold_for_new_volumes_and_larger_ones() {
 }
 
 #[test]
+fn only_root_administrators_create_volumes_in_a_disabled_zone() {
+    let mut rig = Rig::new();
+    let limits = Limits {
+        volumes: Some(3),
+        ..Limits::default()
+    };
+    rig.join("alice", ALICE, Role::User, limits);
+    rig.join("bob", BOB, Role::DomainAdmin, Limits::default());
+    let world = rig.front.world_mut();
+    let no = world.zones().next().expect("a zone").0;
+    world.enable_zone(no, false);
+    let (zone, offering) = (rig.zone(), rig.offering("Small"));
+    let params = [("zoneid", zone.as_str()), ("diskofferingid", &offering)];
+    for who in [ALICE, BOB] {
+        let (status, code, text) = rig.refused_as(who, "createVolume", &params);
+        assert_eq!((status, code), (531, Some(4365)), "{who:?}: {text}");
+        assert!(text.contains("Zone is currently disabled"), "{text}");
+    }
+    rig.call("createVolume", &params);
+    let listed = rig.call_as(ALICE, "listZones", &[])["zone"][0].clone();
+    assert_eq!(listed["allocationstate"], "Disabled");
+    // Limits are looked at before the zone is.
+    rig.front.world_mut().enable_zone(no, true);
+    rig.call_as(ALICE, "createVolume", &params);
+    rig.front.world_mut().enable_zone(no, false);
+    assert_eq!(rig.refused_as(ALICE, "createVolume", &params).0, 535);
+}
+
+#[test]
 fn an_id_of_ones_own_is_for_root_administrators_and_used_once() {
     let mut rig = Rig::new();
     rig.join("alice", ALICE, Role::User, Limits::default());
