@@ -281,7 +281,7 @@ impl World {
                 .collect(),
             jobs: self
                 .pending_jobs()
-                .map(|job: &Job| super::view::JobView::of(self, job, true))
+                .map(|job: &Job| super::view::JobView::of(self, job))
                 .collect(),
         }
     }

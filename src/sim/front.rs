@@ -229,17 +229,17 @@ impl Front {
         let args = Args::bind(world, command, &params.unpacked()?)?.with_rows_off(mishap.rows_off);
         match &mishap.rebuff {
             Some(Rebuff::Unavailable) => return Err(ApiError::unavailable()),
-            Some(Rebuff::Internal(text)) => return Err(Refusal::runtime(text.clone()).into()),
+            Some(Rebuff::Internal(text)) => {
+                let error = ApiError::from(Refusal::runtime(text.clone()));
+                return Err(if root { error } else { error.masked() });
+            }
             Some(Rebuff::BadGateway | Rebuff::Throttled(_)) | None => {}
         }
         // `ParamProcessWorker.doAccessChecks`.
-        let denied = |owner: &AccountNo| !world.may_change(caller, *owner);
-        if !command.only_reads() && args.owners(world).iter().any(denied) {
-            return Err(Refusal::denied(format!(
-                "Account {} does not have permission to operate with resource",
-                world.account(caller).name
-            ))
-            .into());
+        if !command.only_reads() {
+            for owner in args.owners(world) {
+                world.check_access(caller, owner)?;
+            }
         }
         let mut call = Call {
             world,

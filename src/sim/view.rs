@@ -321,7 +321,7 @@ impl ZoneView {
             name: zone.name.clone(),
             networktype: "Advanced",
             securitygroupsenabled: false,
-            allocationstate: "Enabled",
+            allocationstate: if zone.enabled { "Enabled" } else { "Disabled" },
             localstorageenabled: false,
             kind: "Core",
             tags: [],
@@ -415,8 +415,10 @@ enum JobResultView<'a> {
 }
 
 impl<'a> JobView<'a> {
-    /// The job as it is now, for a root administrator or somebody else.
-    pub fn of(world: &'a World, job: &'a Job, root: bool) -> Self {
+    /// The job as it is now. Its result was written down when it ended, so it shows what whoever
+    /// ran it sees, whoever asks (`ApiAsyncJobDispatcher.java`).
+    pub fn of(world: &'a World, job: &'a Job) -> Self {
+        let root = world.is_root(job.account);
         let account: &Account = world.account(job.account);
         let volume = job.work.volume().map(|no| world.volume(no).uuid);
         let vm = job.work.vm().map(|no| world.vm(no).uuid);
@@ -435,7 +437,7 @@ impl<'a> JobView<'a> {
             domainid: world.domain(),
             domainpath: DOMAIN,
             userid: account.user,
-            cmd: job.work.class_for(world.is_root(job.account)),
+            cmd: job.work.class_for(root),
             jobstatus: status,
             jobprocstatus: 0,
             jobresultcode: code,

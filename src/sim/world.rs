@@ -306,9 +306,17 @@ impl World {
         let zone = Zone {
             uuid: self.uuid(),
             name: name.to_owned(),
+            enabled: true,
         };
         self.zones.insert(no, zone);
         no
+    }
+
+    /// Enables or disables a zone.
+    pub fn enable_zone(&mut self, no: ZoneNo, enabled: bool) {
+        if let Some(zone) = self.zones.get_mut(&no) {
+            zone.enabled = enabled;
+        }
     }
 
     /// Adds a disk offering; `size` in bytes, `None` for one whose callers give the size.

@@ -117,6 +117,7 @@ impl Builder {
         }
         for zone in file.zones.or(standard.zones).expect(or_standard) {
             let no = self.world.add_zone(&zone.name.value);
+            self.world.enable_zone(no, zone.enabled);
             self.zones.add(&zone.name, no)?;
         }
         for offering in file.offerings.or(standard.offerings).expect(or_standard) {

@@ -42,7 +42,7 @@ fn a_world_is_as_its_file_says() {
     let world = build(
         "
 settings: {seed: 9, maxDataDisks: 4, latencies: {attachMs: 7}}
-zones: [{name: a}, {name: b}]
+zones: [{name: a, enabled: false}, {name: b}]
 accounts:
   - {name: ops, apiKey: k, secretKey: s}
   - {name: dev, apiKey: l, secretKey: t, enabled: false}
@@ -70,6 +70,11 @@ volumes:
     let data = row("data");
     let link = data.attachment.expect("attached");
     assert_eq!((link.vm, link.device), (web, 4));
+    let zones: Vec<_> = world
+        .zones()
+        .map(|(_, zone)| (zone.name.as_str(), zone.enabled))
+        .collect();
+    assert_eq!(zones, [("a", false), ("b", true)]);
     assert_eq!(world.zone(data.zone).name, "b");
     assert_eq!(world.account(data.account).name, "dev");
     assert_eq!((data.size >> 30, data.state), (10, VolumeState::Ready));

@@ -30,6 +30,8 @@ pub struct WorldFile {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ZoneSpec {
     pub name: Placed,
+    #[serde(default = "yes")]
+    pub enabled: bool,
 }
 
 #[derive(Debug, Deserialize)]

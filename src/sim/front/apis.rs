@@ -13,13 +13,14 @@ pub(super) fn list(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     let found: Vec<ApiView> = COMMANDS
         .iter()
         .filter(|command| forbidden.iter().all(|name| name != command.name))
-        .filter(|command| wanted.is_none_or(|name| command.name.eq_ignore_ascii_case(name)))
+        .filter(|command| wanted.is_none_or(|name| command.name == name))
         .map(ApiView::of)
         .collect();
-    if let (Some(name), true) = (wanted, found.is_empty()) {
+    if found.is_empty() {
+        // `ListApisCmd.java`.
         return Err(ApiError::plain(
             530,
-            format!("API with name {name} not found"),
+            "Api Discovery plugin was unable to find an api by that name or process any apis",
         ));
     }
     Ok(Answer::list("api", found.len(), &found))

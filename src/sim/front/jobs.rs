@@ -43,14 +43,13 @@ pub(super) fn query(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     // `ApiResponseHelper.queryJobResult`.
     if !call.world.may_change(call.caller, job.account) {
         return Err(Refusal::denied(format!(
-            "Permission denied for account {} to look at job {}",
+            "Account {} is not authorized to see job id={}",
             call.world.account(call.caller).name,
             job.uuid
         ))
         .into());
     }
-    let root = call.world.is_root(call.caller);
-    Ok(Answer::of(&JobView::of(call.world, job, root)))
+    Ok(Answer::of(&JobView::of(call.world, job)))
 }
 
 /// Pending jobs only.
@@ -67,7 +66,7 @@ pub(super) fn list(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     let range = page(&call.args, call.world, jobs.len())?;
     let rows: Vec<JobView<'_>> = jobs[range]
         .iter()
-        .map(|job| JobView::of(call.world, job, call.world.is_root(call.caller)))
+        .map(|job| JobView::of(call.world, job))
         .collect();
     Ok(Answer::list("asyncjobs", jobs.len(), &rows))
 }

@@ -202,7 +202,7 @@ fn named(args: &Args, name: &str) -> bool {
         .is_none_or(|wanted| collates_equal(wanted, name))
 }
 
-pub(super) fn capabilities(_: &mut Call<'_>) -> Result<Answer, ApiError> {
+pub(super) fn capabilities(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     #[derive(Serialize)]
     #[serde(rename_all = "lowercase")]
     struct Capability {
@@ -223,7 +223,13 @@ pub(super) fn capabilities(_: &mut Call<'_>) -> Result<Answer, ApiError> {
         allowuserviewalldomainaccounts: bool,
         kubernetesserviceenabled: bool,
         kubernetesclusterexperimentalfeaturesenabled: bool,
+        /// In seconds. Only where requests are limited (`ListCapabilitiesCmd.java`).
+        #[serde(skip_serializing_if = "Option::is_none")]
+        apilimitinterval: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        apilimitmax: Option<u32>,
     }
+    let throttle = call.world.settings().throttle;
     let sizes = crate::sim::world::CUSTOM_SIZE_GIB;
     Ok(Answer::object(
         "capability",
@@ -245,6 +251,8 @@ pub(super) fn capabilities(_: &mut Call<'_>) -> Result<Answer, ApiError> {
             allowuserviewalldomainaccounts: false,
             kubernetesserviceenabled: false,
             kubernetesclusterexperimentalfeaturesenabled: false,
+            apilimitinterval: throttle.map(|throttle| throttle.interval_ms / 1000),
+            apilimitmax: throttle.map(|throttle| throttle.max),
         },
     ))
 }

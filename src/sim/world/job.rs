@@ -288,7 +288,7 @@ impl World {
 
     fn run(&mut self, no: JobNo, stage: Stage) -> Result<Flow, Refusal> {
         let job = self.job(no);
-        let work = job.work.clone();
+        let (account, work) = (job.account, job.work.clone());
         if let Stage::Plugging { .. } | Stage::Unplugging { .. } | Stage::Working = stage {
             match &job.trouble {
                 Some(Trouble::Fails(text)) => return Err(Refusal::runtime(text.clone())),
@@ -332,8 +332,8 @@ impl World {
             Work::RevertSnapshot { volume, snapshot } => {
                 self.run_revert_snapshot(volume, snapshot, stage)
             }
-            Work::CreateTags { on, tags } => self.run_create_tags(on, &tags, stage),
-            Work::DeleteTags { on, tags } => self.run_delete_tags(on, &tags, stage),
+            Work::CreateTags { on, tags } => self.run_create_tags(account, on, &tags, stage),
+            Work::DeleteTags { on, tags } => self.run_delete_tags(account, on, &tags, stage),
             Work::StartVm { vm } => self.run_start_vm(vm, stage),
             Work::StopVm { vm } => self.run_stop_vm(vm, stage),
             Work::RebootVm { vm } => self.run_reboot_vm(vm, stage),

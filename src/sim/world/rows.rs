@@ -52,6 +52,8 @@ pub struct Zone {
     pub uuid: Uuid,
     /// Its name.
     pub name: String,
+    /// `allocationstate`; false: only root administrators create volumes here.
+    pub enabled: bool,
 }
 
 /// A disk offering.

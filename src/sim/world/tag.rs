@@ -5,7 +5,7 @@ use crate::sim::refusal::Refusal;
 use super::World;
 use super::attach::unreachable_stage;
 use super::job::{Flow, Outcome, Stage};
-use super::rows::{Tag, Tagged, collates_equal};
+use super::rows::{AccountNo, Tag, Tagged, collates_equal};
 
 impl World {
     /// The tags of a resource.
@@ -23,8 +23,16 @@ impl World {
         }
     }
 
+    fn owner(&self, of: Tagged) -> AccountNo {
+        match of {
+            Tagged::Volume(no) => self.volume(no).account,
+            Tagged::Vm(no) => self.vm(no).account,
+        }
+    }
+
     pub(super) fn run_create_tags(
         &mut self,
+        caller: AccountNo,
         on: Result<Vec<Tagged>, Refusal>,
         tags: &[Tag],
         stage: Stage,
@@ -37,6 +45,7 @@ impl World {
                 // One transaction: all of it is checked before any of it is written.
                 for tag in tags {
                     for resource in &on {
+                        self.check_access(caller, self.owner(*resource))?;
                         self.check_new_tag(*resource, tag)?;
                     }
                 }
@@ -78,6 +87,7 @@ impl World {
 
     pub(super) fn run_delete_tags(
         &mut self,
+        caller: AccountNo,
         on: Result<Vec<Tagged>, Refusal>,
         tags: &[(String, Option<String>)],
         stage: Stage,
@@ -86,25 +96,20 @@ impl World {
             Stage::Submitted => Ok(Flow::Begin),
             Stage::Queued => Ok(Flow::Wait(Stage::Working, 0)),
             Stage::Working => {
-                let mut found = false;
-                for resource in on? {
-                    self.tags_mut(resource).retain(|tag| {
-                        let named = tags.is_empty()
-                            || tags.iter().any(|(key, value)| {
-                                same_ignoring_case(key, &tag.key)
-                                    && value
-                                        .as_ref()
-                                        .is_none_or(|value| same_ignoring_case(value, &tag.value))
-                            });
-                        found |= named;
-                        !named
-                    });
+                let mut on = on?;
+                on.retain(|resource| self.tags(*resource).iter().any(|tag| named(tags, tag)));
+                if on.is_empty() {
+                    return Err(Refusal::runtime("Failed to delete tags"));
                 }
-                if found {
-                    Ok(Flow::Done(Outcome::Success))
-                } else {
-                    Err(Refusal::runtime("Failed to delete tags"))
+                // Only of what is found, and before any of it is removed
+                // (`checkTagsDeletePermission`).
+                for resource in &on {
+                    self.check_access(caller, self.owner(*resource))?;
                 }
+                for resource in on {
+                    self.tags_mut(resource).retain(|tag| !named(tags, tag));
+                }
+                Ok(Flow::Done(Outcome::Success))
             }
             Stage::Provisioning
             | Stage::Plugging { .. }
@@ -112,6 +117,17 @@ impl World {
             | Stage::Settling => unreachable_stage(stage),
         }
     }
+}
+
+/// Whether a tag is one of those to delete; none named means every tag.
+fn named(tags: &[(String, Option<String>)], tag: &Tag) -> bool {
+    tags.is_empty()
+        || tags.iter().any(|(key, value)| {
+            same_ignoring_case(key, &tag.key)
+                && value
+                    .as_ref()
+                    .is_none_or(|value| same_ignoring_case(value, &tag.value))
+        })
 }
 
 /// Java's `equalsIgnoreCase`.

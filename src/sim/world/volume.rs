@@ -63,11 +63,16 @@ impl World {
             }
             (None, Some(snapshot)) => self.of_snapshot(snapshot)?,
         };
+        self.check_limits(account, (1, size))?;
         let taken = new.snapshot.map(|no| self.snapshot(no).volume);
         let Some(zone) = new.zone.or(taken.map(|no| self.volume(no).zone)) else {
             return Err(Refusal::invalid("Unable to find zone by id null"));
         };
-        self.check_limits(account, (1, size))?;
+        if !self.zone(zone).enabled && !self.is_root(account) {
+            return Err(Refusal::denied(format!(
+                "Cannot perform this operation, Zone is currently disabled: {zone}"
+            )));
+        }
         let uuid = match new.custom_id {
             Some(id) => Some(self.own_id(account, &id)?),
             None => None,
@@ -99,7 +104,7 @@ impl World {
     fn own_id(&self, account: AccountNo, text: &str) -> Result<Uuid, Refusal> {
         if !self.is_root(account) {
             return Err(Refusal::denied(
-                "Please check the permissions, you are not allowed to create/update custom id",
+                "Please check your permissions, you are not allowed to create/update custom id",
             ));
         }
         custom_id(text, |uuid| {

@@ -264,11 +264,10 @@ impl Work {
                 | Self::ExpungeVm { .. } => 431,
             },
             // `ResizeVolumeCmd.java` keeps this one.
-            RefusalClass::ResourceAllocation => match self {
-                Self::Resize { .. } => 535,
-                _ => 530,
-            },
-            RefusalClass::CloudRuntime | RefusalClass::PermissionDenied => 530,
+            RefusalClass::ResourceAllocation if matches!(self, Self::Resize { .. }) => 535,
+            RefusalClass::ResourceAllocation
+            | RefusalClass::CloudRuntime
+            | RefusalClass::PermissionDenied => 530,
         }
     }
 }

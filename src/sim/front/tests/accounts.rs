@@ -1,6 +1,7 @@
 //! Who may do and see what, and how much one may have.
 
 use super::*;
+use crate::sim::fault::{Count, Fault, Target};
 use crate::sim::world::{Limits, NewVolume, Role, Throttle, VmState};
 
 const ALICE: (&str, &str) = ("alice-key", "alice-secret");
@@ -110,6 +111,7 @@ fn a_user_sees_its_own_whatever_it_asks_for() {
 fn only_root_administrators_see_the_machinery() {
     let mut rig = Rig::new();
     let id = rig.join("alice", ALICE, Role::User, Limits::default());
+    rig.join("bob", BOB, Role::DomainAdmin, Limits::default());
     let hidden = ["hypervisor", "storage", "storagetype", "path"];
     let own = rig.call_as(ALICE, "listVolumes", &[("id", &id)])["volume"][0].clone();
     let all = rig.volume(&id);
@@ -148,11 +150,19 @@ fn only_root_administrators_see_the_machinery() {
         attach["cmd"],
         "org.apache.cloudstack.api.command.user.volume.AttachVolumeCmd"
     );
-    assert!(
-        attach["jobresult"]["volume"].get("path").is_none(),
-        "{attach}"
+    let path = |job: &Value| job["jobresult"]["volume"]["path"].clone();
+    assert_eq!(path(&attach), Value::Null, "{attach}");
+    // A root administrator may look, and finds what was written down for her.
+    let looked = rig.job(&text(&attach["jobid"]));
+    assert_eq!(
+        (path(&looked), &looked["cmd"]),
+        (Value::Null, &attach["cmd"])
     );
-    assert_eq!(rig.job(&job)["jobstatus"], 1, "root may look at it");
+    assert_eq!(rig.job(&job)["jobstatus"], 1);
+    let by_root = rig.submit("detachVolume", &[("id", &id)]);
+    rig.pass(5_000);
+    let looked = rig.call_as(BOB, "queryAsyncJobResult", &[("jobid", &by_root)]);
+    assert_eq!(path(&looked), id, "{looked}");
 }
 
 #[test]
@@ -185,6 +195,72 @@ fn what_belongs_to_others_is_left_alone() {
 }
 
 #[test]
+fn tags_of_others_are_neither_written_nor_removed() {
+    let mut rig = Rig::new();
+    let of_admin = rig.create("data", 1);
+    let of_alice = rig.join("alice", ALICE, Role::User, Limits::default());
+    rig.join("bob", BOB, Role::DomainAdmin, Limits::default());
+    rig.done(
+        "createTags",
+        &[
+            ("resourceids", &of_admin),
+            ("resourcetype", "Volume"),
+            ("tags[0].key", "owner"),
+            ("tags[0].value", "v"),
+        ],
+    );
+    let denied = "Caller does not have permission to operate with provided resource.";
+    let nothing = "Failed to delete tags";
+    // Who, what, on what, which key, and the code and text in the job: the request itself is taken.
+    for (who, command, on, key, code, why) in [
+        (ALICE, "createTags", &of_admin, "mine", 530, denied),
+        (ALICE, "deleteTags", &of_admin, "owner", 530, denied),
+        // Nothing is found before anybody asks whose it is.
+        (ALICE, "deleteTags", &of_admin, "mine", 530, nothing),
+        (ALICE, "createTags", &of_alice, "mine", 0, ""),
+        (ALICE, "deleteTags", &of_alice, "mine", 0, ""),
+        (BOB, "deleteTags", &of_admin, "owner", 0, ""),
+        (BOB, "createTags", &of_alice, "theirs", 0, ""),
+    ] {
+        let params = [
+            ("resourceids", on.as_str()),
+            ("resourcetype", "Volume"),
+            ("tags[0].key", key),
+            ("tags[0].value", "v"),
+        ];
+        let job = text(&rig.call_as(who, command, &params)["jobid"]);
+        rig.pass(1_000);
+        let job = rig.job(&job);
+        let told = job["jobresult"]["errortext"].as_str().unwrap_or_default();
+        assert_eq!(
+            (job["jobresultcode"].as_u64(), told),
+            (Some(code), why),
+            "{who:?} {command} {key}"
+        );
+    }
+}
+
+#[test]
+fn the_servers_troubles_are_told_to_root_administrators_only() {
+    let mut rig = Rig::new();
+    rig.join("alice", ALICE, Role::User, Limits::default());
+    rig.front.inject(Fault::InternalError {
+        on: Target {
+            count: Count::Times(2),
+            ..Target::next("listVolumes")
+        },
+        text: "DB Exception".to_owned(),
+    });
+    let (code, cs_code, told) = rig.refused_as(ALICE, "listVolumes", &[]);
+    assert_eq!((code, cs_code), (530, Some(4250)));
+    assert_eq!(
+        told,
+        "Internal error executing command, please contact your system administrator"
+    );
+    assert_eq!(rig.refused("listVolumes", &[]).2, "DB Exception");
+}
+
+#[test]
 fn limits_hold_for_new_volumes_and_larger_ones() {
     let mut rig = Rig::new();
     let limits = Limits {
@@ -204,10 +280,13 @@ fn limits_hold_for_new_volumes_and_larger_ones() {
     };
     let too_large = create(&mut rig, "10");
     assert_eq!(too_large.status, 535);
-    assert!(
-        too_large.body.contains("Type = 'primary_storage'"),
-        "{}",
-        too_large.body
+    let body = only_key(&too_large.body, "createvolumeresponse");
+    assert_eq!(
+        text(&body["errortext"]),
+        "Maximum amount of resources of Type = 'primary_storage', tag = 'null' for Account Name = \
+         alice in Domain Id = 1 is exceeded: Account Resource Limit = (30.00 GB) 32212254720, \
+         Current Account Resource Amount = (21.00 GB) 22548578304, Current Account Resource \
+         Reservation = (0 bytes) 0, Requested Resource Amount = (10.00 GB) 10737418240."
     );
     assert!(
         too_large.body.contains(r#""cserrorcode":4370"#),
@@ -235,6 +314,44 @@ fn limits_hold_for_new_volumes_and_larger_ones() {
     // What is deleted counts no more.
     rig.call_as(ALICE, "deleteVolume", &[("id", &id)]);
     assert_eq!(create(&mut rig, "1").status, 200);
+    // Nothing limits a root administrator.
+    let world = rig.front.world_mut();
+    let admin = world.accounts().next().expect("an account").0;
+    let none = Limits {
+        volumes: Some(0),
+        primary_storage_gib: Some(0),
+    };
+    world.restrict_account(admin, Role::RootAdmin, none, &[]);
+    rig.create("data", 1);
+}
+
+#[test]
+fn only_root_administrators_create_volumes_in_a_disabled_zone() {
+    let mut rig = Rig::new();
+    let limits = Limits {
+        volumes: Some(3),
+        ..Limits::default()
+    };
+    rig.join("alice", ALICE, Role::User, limits);
+    rig.join("bob", BOB, Role::DomainAdmin, Limits::default());
+    let world = rig.front.world_mut();
+    let no = world.zones().next().expect("a zone").0;
+    world.enable_zone(no, false);
+    let (zone, offering) = (rig.zone(), rig.offering("Small"));
+    let params = [("zoneid", zone.as_str()), ("diskofferingid", &offering)];
+    for who in [ALICE, BOB] {
+        let (status, code, text) = rig.refused_as(who, "createVolume", &params);
+        assert_eq!((status, code), (531, Some(4365)), "{who:?}: {text}");
+        assert!(text.contains("Zone is currently disabled"), "{text}");
+    }
+    rig.call("createVolume", &params);
+    let listed = rig.call_as(ALICE, "listZones", &[])["zone"][0].clone();
+    assert_eq!(listed["allocationstate"], "Disabled");
+    // Limits are looked at before the zone is.
+    rig.front.world_mut().enable_zone(no, true);
+    rig.call_as(ALICE, "createVolume", &params);
+    rig.front.world_mut().enable_zone(no, false);
+    assert_eq!(rig.refused_as(ALICE, "createVolume", &params).0, 535);
 }
 
 #[test]
@@ -250,7 +367,9 @@ fn an_id_of_ones_own_is_for_root_administrators_and_used_once() {
             ("customid", custom),
         ]
     };
-    assert_eq!(rig.refused_as(ALICE, "createVolume", &with(id)).0, 531);
+    let (status, code, text) = rig.refused_as(ALICE, "createVolume", &with(id));
+    assert_eq!((status, code), (531, Some(4365)));
+    assert!(text.starts_with("Please check your permissions"), "{text}");
     let upper = id.to_uppercase();
     assert_eq!(rig.refused("createVolume", &with(&upper)).0, 431);
     assert_eq!(rig.call("createVolume", &with(id))["id"], id);
@@ -294,7 +413,11 @@ fn too_many_requests_in_a_window_are_refused_until_it_is_over() {
     );
     rig.call("listZones", &[]);
     rig.pass(600);
-    rig.call_as(ALICE, "listZones", &[]);
+    let told = rig.call_as(ALICE, "listCapabilities", &[])["capability"].clone();
+    assert_eq!(
+        (&told["apilimitinterval"], &told["apilimitmax"]),
+        (&1.into(), &3.into())
+    );
 }
 
 #[test]

@@ -305,6 +305,15 @@ fn apis_and_capabilities_tell_what_there_is() {
         params,
         ["id", "virtualmachineid", "deviceid", "customjobid"]
     );
+    // By its exact name.
+    for name in ["attachvolume", "frobnicate"] {
+        let (status, code, text) = rig.refused("listApis", &[("name", name)]);
+        assert_eq!((status, code), (530, Some(9999)));
+        assert!(
+            text.starts_with("Api Discovery plugin was unable"),
+            "{text}"
+        );
+    }
     let capability = rig.call("listCapabilities", &[]);
     assert_eq!(capability["capability"]["customdiskofferingmaxsize"], 1024);
 }
