@@ -366,6 +366,9 @@ impl World {
             .into_iter()
             .map(|((at, order), event)| ((at.shifted(millis), order), event))
             .collect();
+        for since in self.destroyed.values_mut() {
+            *since = since.shifted(millis);
+        }
     }
 
     /// When the next thing will happen by itself.

@@ -203,7 +203,7 @@ impl World {
                 // A guest that went away meanwhile, or a disk open elsewhere, leaves nothing.
                 let _ = self.plug(*vm, *volume);
             }
-            self.take_back(&work);
+            self.take_back(&work, stage);
             self.end(no, Outcome::Lost);
         }
         self.queues.clear();
@@ -305,7 +305,7 @@ impl World {
                     }
                 }
                 Some(Trouble::LostBefore) => {
-                    self.take_back(&work);
+                    self.take_back(&work, stage);
                     return Ok(Flow::Done(Outcome::Lost));
                 }
                 Some(
@@ -344,13 +344,9 @@ impl World {
 
     fn fail(&mut self, no: JobNo, refusal: Refusal) {
         let job = self.job(no);
-        let (work, started) = (
-            job.work.clone(),
-            !matches!(job.stage, Stage::Submitted | Stage::Queued),
-        );
-        // Only what this job put into a transitional state: another job's is not its business.
-        if started {
-            self.take_back(&work);
+        let (work, stage) = (job.work.clone(), job.stage);
+        if !matches!(stage, Stage::Submitted | Stage::Queued) {
+            self.take_back(&work, stage);
         }
         let code = work.error_code(refusal.class);
         self.finish(
@@ -364,34 +360,39 @@ impl World {
 
     /// Takes back the transitional states of a job that did not succeed (`Volume.java`:
     /// `OperationFailed`).
-    fn take_back(&mut self, work: &Work) {
+    fn take_back(&mut self, work: &Work, stage: Stage) {
         if let Work::CreateSnapshot { snapshot, .. } = work {
             self.snapshot_failed(*snapshot);
         }
-        if let Work::Create { volume } = work
-            && self.volume(*volume).from_snapshot.is_some()
-            && self.volume(*volume).state == VolumeState::Creating
-        {
-            self.volume_mut(*volume).state = VolumeState::Allocated;
-        }
-        if let Work::Attach { volume, .. }
-        | Work::Resize { volume, .. }
-        | Work::CreateSnapshot { volume, .. }
-        | Work::RevertSnapshot { volume, .. } = work
-        {
-            let row = self.volume_mut(*volume);
-            row.state = match row.state {
-                VolumeState::Creating => VolumeState::Allocated,
-                VolumeState::Attaching
-                | VolumeState::Resizing
-                | VolumeState::Snapshotting
-                | VolumeState::RevertSnapshotting => VolumeState::Ready,
-                VolumeState::Allocated
-                | VolumeState::Ready
-                | VolumeState::Destroy
-                | VolumeState::Expunging
-                | VolumeState::Expunged => row.state,
-            };
+        // Only what this work does at this stage: another job's state is not its business.
+        let own = match (work, stage) {
+            (Work::Create { volume }, Stage::Working)
+                if self.volume(*volume).from_snapshot.is_some() =>
+            {
+                Some((*volume, VolumeState::Creating, VolumeState::Allocated))
+            }
+            (Work::Attach { volume, .. }, Stage::Provisioning) => {
+                Some((*volume, VolumeState::Creating, VolumeState::Allocated))
+            }
+            (Work::Attach { volume, .. }, Stage::Plugging { .. } | Stage::Settling) => {
+                Some((*volume, VolumeState::Attaching, VolumeState::Ready))
+            }
+            (Work::Resize { volume, .. }, Stage::Working) => {
+                Some((*volume, VolumeState::Resizing, VolumeState::Ready))
+            }
+            (Work::CreateSnapshot { volume, .. }, Stage::Working) => {
+                Some((*volume, VolumeState::Snapshotting, VolumeState::Ready))
+            }
+            (Work::RevertSnapshot { volume, .. }, Stage::Working) => {
+                Some((*volume, VolumeState::RevertSnapshotting, VolumeState::Ready))
+            }
+            _ => None,
+        };
+        if let Some((volume, from, to)) = own {
+            let row = self.volume_mut(volume);
+            if row.state == from {
+                row.state = to;
+            }
         }
         if let Some(vm) = work.vm() {
             let row = self.vm_mut(vm);

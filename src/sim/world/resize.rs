@@ -67,14 +67,14 @@ impl World {
         if row.removed {
             return Err(Refusal::invalid("No such volume"));
         }
+        // Before its state is looked at.
+        if self.is_being_snapshotted(volume) {
+            return Err(Refusal::runtime(
+                "There is/are unbacked up snapshot(s) on this volume, resize volume is not \
+                 permitted, please try again later.",
+            ));
+        }
         match row.state {
-            // `unbackedSnapshots`, which is a CloudRuntimeException.
-            VolumeState::Ready | VolumeState::Allocated if self.is_being_snapshotted(volume) => {
-                Err(Refusal::runtime(format!(
-                    "Volume {} has snapshots that are not backed up yet; it cannot be resized",
-                    row.uuid
-                )))
-            }
             VolumeState::Ready | VolumeState::Allocated => Ok(()),
             VolumeState::Creating
             | VolumeState::Attaching

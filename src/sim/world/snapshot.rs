@@ -66,18 +66,19 @@ impl World {
     }
 
     /// Whether a snapshot of the volume is on its way: until it is backed up, the volume can be
-    /// neither deleted nor resized.
+    /// neither deleted nor resized (`SnapshotManagerImpl.canOperateOnVolume`). A row that never
+    /// got a job does not count.
     pub(super) fn is_being_snapshotted(&self, volume: VolumeNo) -> bool {
         self.snapshots.values().any(|row| {
             row.volume == volume
                 && match row.state {
-                    SnapshotState::Allocated
-                    | SnapshotState::Creating
+                    SnapshotState::Creating
                     | SnapshotState::CreatedOnPrimary
                     | SnapshotState::BackingUp => true,
-                    SnapshotState::BackedUp | SnapshotState::Error | SnapshotState::Destroyed => {
-                        false
-                    }
+                    SnapshotState::Allocated
+                    | SnapshotState::BackedUp
+                    | SnapshotState::Error
+                    | SnapshotState::Destroyed => false,
                 }
         })
     }

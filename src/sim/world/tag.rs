@@ -42,15 +42,21 @@ impl World {
             Stage::Queued => Ok(Flow::Wait(Stage::Working, 0)),
             Stage::Working => {
                 let on = on?;
-                // One transaction: all of it is checked before any of it is written.
+                // One transaction: one row after another, since two of one call may collide, too.
+                let before: Vec<usize> = on.iter().map(|on| self.tags(*on).len()).collect();
                 for tag in tags {
                     for resource in &on {
-                        self.check_access(caller, self.owner(*resource))?;
-                        self.check_new_tag(*resource, tag)?;
+                        let may = self
+                            .check_access(caller, self.owner(*resource))
+                            .and_then(|()| self.check_new_tag(*resource, tag));
+                        if let Err(refusal) = may {
+                            for (resource, count) in on.iter().zip(before) {
+                                self.tags_mut(*resource).truncate(count);
+                            }
+                            return Err(refusal);
+                        }
+                        self.tags_mut(*resource).push(tag.clone());
                     }
-                }
-                for resource in &on {
-                    self.tags_mut(*resource).extend(tags.iter().cloned());
                 }
                 Ok(Flow::Done(Outcome::Success))
             }

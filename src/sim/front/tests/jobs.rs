@@ -59,6 +59,59 @@ fn only_pending_jobs_are_listed_and_finished_ones_stay_for_a_day() {
 }
 
 #[test]
+fn a_job_that_fails_leaves_the_states_of_others_alone() {
+    let mut rig = Rig::new();
+    let (id, vm) = (rig.create("v", 3), rig.vm("appliance"));
+    rig.pass(1_000);
+    rig.front.inject(crate::sim::Fault::DelayJob {
+        on: crate::sim::fault::Target::next("resizeVolume"),
+        ms: 20,
+    });
+    // It may shrink while it is a row only; by the time of its turn it is being made.
+    let shrink = [("id", id.as_str()), ("size", "1"), ("shrinkok", "true")];
+    let resize = rig.submit("resizeVolume", &shrink);
+    let attach = rig.submit("attachVolume", &[("id", &id), ("virtualmachineid", &vm)]);
+    rig.pass(25);
+    assert_eq!(rig.job(&resize)["jobstatus"], 2);
+    assert_eq!(rig.volume(&id)["state"], "Creating");
+    rig.pass(5_000);
+    assert_eq!(rig.job(&attach)["jobstatus"], 1);
+    assert_eq!(rig.volume(&id)["state"], "Ready");
+}
+
+#[test]
+fn keys_of_one_call_collide_like_others() {
+    let mut rig = Rig::new();
+    let id = rig.create("v", 1);
+    let (code, text) = rig.fails(
+        "createTags",
+        &[
+            ("resourceids", &id),
+            ("resourcetype", "Volume"),
+            ("tags[0].key", "k"),
+            ("tags[0].value", "1"),
+            ("tags[1].key", "K"),
+            ("tags[1].value", "2"),
+        ],
+    );
+    assert_eq!(code, 530);
+    assert!(text.contains("already on"), "{text}");
+    assert_eq!(
+        rig.volume(&id)["tags"],
+        serde_json::json!([]),
+        "all or nothing"
+    );
+    let twice = format!("{id},{id}");
+    let params = [
+        ("resourceids", twice.as_str()),
+        ("resourcetype", "Volume"),
+        ("tags[0].key", "k"),
+        ("tags[0].value", "1"),
+    ];
+    assert_eq!(rig.fails("createTags", &params).0, 530);
+}
+
+#[test]
 fn how_long_finished_jobs_stay_is_a_setting() {
     let mut rig = Rig::with(Settings {
         job_expire_minutes: 2,

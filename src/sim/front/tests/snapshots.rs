@@ -140,6 +140,32 @@ fn a_restart_leaves_a_snapshot_that_failed() {
 }
 
 #[test]
+fn a_snapshot_without_a_job_holds_nothing_up() {
+    let mut rig = Rig::new();
+    let volume = rig.ready("data");
+    let used = rig.submit("updateVolume", &[("id", &volume), ("name", "data")]);
+    rig.pass(1_000);
+    let params = [
+        ("volumeid", volume.as_str()),
+        ("customjobid", used.as_str()),
+    ];
+    assert_eq!(rig.refused("createSnapshot", &params).0, 530);
+    let job = rig.done("resizeVolume", &[("id", &volume), ("size", "9")]);
+    assert_eq!(job["jobstatus"], 1, "{job}");
+}
+
+#[test]
+fn while_a_snapshot_is_taken_a_resize_is_refused_because_of_it() {
+    let mut rig = Rig::new();
+    let volume = rig.ready("data");
+    rig.call("createSnapshot", &[("volumeid", &volume)]);
+    rig.pass(1);
+    let job = rig.submit("resizeVolume", &[("id", &volume), ("size", "9")]);
+    let job = rig.job(&job);
+    assert_eq!(job["jobresultcode"], 530, "{job}");
+}
+
+#[test]
 fn a_protected_volume_is_not_deleted() {
     let mut rig = Rig::new();
     let volume = rig.ready("data");

@@ -734,3 +734,17 @@ fn what_stays_in_destroy_is_scavenged_after_a_day() {
     rig.pass(3_600_000);
     assert_eq!(rig.volume(&saved), Value::Null);
 }
+
+#[test]
+fn the_scavenger_goes_by_the_time_that_passes_not_by_a_clock_that_is_put_back() {
+    let mut rig = Rig::new();
+    let id = rig.create_on("data", "appliance");
+    rig.done("detachVolume", &[("id", &id)]);
+    rig.done("destroyVolume", &[("id", &id)]);
+    rig.front
+        .inject(crate::sim::Fault::ClockSkew { ms: -3_600_000 });
+    rig.pass(86_400_000 - 60_000);
+    assert_eq!(rig.volume(&id)["state"], "Destroy");
+    rig.pass(120_000);
+    assert_eq!(rig.volume(&id), Value::Null);
+}
