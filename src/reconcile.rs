@@ -4,6 +4,7 @@
 //! daemon runs the effects in tasks; tests run them one by one, in any order, on an
 //! explicit clock, and stop between any two.
 
+mod asks;
 mod backoff;
 mod conditions;
 mod core;
