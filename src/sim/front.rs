@@ -254,7 +254,8 @@ impl Front {
         }
     }
 
-    /// `ApiServer.verifyRequest`, check by check in its order.
+    /// `ApiServlet.processRequestInContext` and `ApiServer.verifyRequest`, check by check in their
+    /// order.
     fn verify(
         &mut self,
         params: &Params,
@@ -264,6 +265,11 @@ impl Front {
         let Some(name) = params.get("command") else {
             return Err(ApiError::unauthorized_under("null"));
         };
+        // `ApiServlet.processRequestInContext`, before the request is verified at all.
+        let enforced = self.world.settings().enforce_post;
+        if enforced && !posted && !commands::only_reads(name) {
+            return Err(ApiError::to_be_posted(name));
+        }
         let Some(command) = commands::find(name) else {
             return Err(ApiError::unauthorized_under("errorresponse"));
         };
@@ -273,10 +279,6 @@ impl Front {
         ) else {
             return Err(ApiError::unauthorized());
         };
-        let enforced = self.world.settings().enforce_post;
-        if enforced && !posted && !command.only_reads() {
-            return Err(ApiError::to_be_posted(command.name));
-        }
         let version_3 = params.get_ignoring_case("signatureversion") == Some("3");
         if enforced && !version_3 {
             return Err(ApiError::unauthorized());

@@ -14,8 +14,8 @@ use uuid::Uuid;
 
 use super::time::SimTime;
 use super::world::{
-    Account, DOMAIN, GIB, Job, JobState, Offering, OfferingNo, Outcome, Tag, Tagged, Vm, VmNo,
-    Volume, VolumeNo, VolumeState, World, Zone,
+    Account, DOMAIN, GIB, Job, JobState, Offering, OfferingNo, Outcome, Resource, Tag, Tagged, Vm,
+    VmNo, Volume, VolumeNo, VolumeState, World, Zone,
 };
 
 pub use event::EventView;
@@ -420,9 +420,7 @@ impl<'a> JobView<'a> {
     pub fn of(world: &'a World, job: &'a Job) -> Self {
         let root = world.is_root(job.account);
         let account: &Account = world.account(job.account);
-        let volume = job.work.volume().map(|no| world.volume(no).uuid);
-        let vm = job.work.vm().map(|no| world.vm(no).uuid);
-        let snapshot = job.work.snapshot().map(|no| world.snapshot(no).uuid);
+        let about = job.work.about();
         let (status, code, result, ended): (u8, u16, Option<JobResultView<'a>>, Option<SimTime>) =
             match &job.state {
                 JobState::Pending => (0, 0, None, None),
@@ -443,11 +441,8 @@ impl<'a> JobView<'a> {
             jobresultcode: code,
             jobresulttype: result.is_some().then_some("object"),
             jobresult: result,
-            jobinstancetype: snapshot
-                .map(|_| "Snapshot")
-                .or(volume.map(|_| "Volume"))
-                .or(vm.map(|_| "VirtualMachine")),
-            jobinstanceid: snapshot.or(volume).or(vm),
+            jobinstancetype: about.map(Resource::kind),
+            jobinstanceid: about.map(|resource| world.id_of(resource)),
             managementserverid: world.management_server(),
             managementservername: ended.is_none().then_some("ms1"),
             created: job.created.to_string(),

@@ -40,6 +40,7 @@ pub use rows::{
     SnapshotState, Tag, Tagged, Vm, VmNo, VmState, Volume, VolumeKind, VolumeNo, VolumeState, Zone,
     ZoneNo, collates_equal,
 };
+pub(super) use tag::no_resource;
 pub(super) use volume::CUSTOM_SIZE_GIB;
 pub use volume::NewVolume;
 pub use work::Work;

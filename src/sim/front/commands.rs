@@ -57,9 +57,7 @@ pub(super) enum Shape {
 impl Command {
     /// Whether it changes nothing (`ApiServlet.java`, `GET_REQUEST_COMMANDS`).
     pub(super) fn only_reads(&self) -> bool {
-        ["get", "list", "query", "find"]
-            .iter()
-            .any(|verb| self.name.starts_with(verb))
+        only_reads(self.name)
     }
 
     /// Its own parameters and those of its shape.
@@ -71,6 +69,13 @@ impl Command {
         };
         self.params.iter().chain(more)
     }
+}
+
+/// Whether a command of this name changes nothing: one word character at least after the verb.
+pub(super) fn only_reads(name: &str) -> bool {
+    ["get", "list", "query", "find"]
+        .iter()
+        .any(|verb| name.strip_prefix(verb).is_some_and(|rest| !rest.is_empty()))
 }
 
 pub(super) fn find(name: &str) -> Option<&'static Command> {

@@ -5,20 +5,11 @@ use uuid::Uuid;
 use crate::sim::refusal::Refusal;
 use crate::sim::time::SimTime;
 use crate::sim::view::EventView;
-use crate::sim::world::{EventKind, EventRow, EventState, Resource, World};
+use crate::sim::world::{EventKind, EventRow, EventState, Resource};
 
 use super::Call;
 use super::envelope::{Answer, ApiError};
 use super::lists::{like, page};
-
-/// The id of what an event happened to, which may be gone by now.
-fn id_of(world: &World, resource: Resource) -> Uuid {
-    match resource {
-        Resource::Volume(no) => world.volume(no).uuid,
-        Resource::Vm(no) => world.vm(no).uuid,
-        Resource::Snapshot(no) => world.snapshot(no).uuid,
-    }
-}
 
 impl Call<'_> {
     /// Notes that a sync command is done.
@@ -69,12 +60,12 @@ pub(super) fn list(call: &mut Call<'_>) -> Result<Answer, ApiError> {
             })
             && resource.is_none_or(|wanted| {
                 row.resource
-                    .is_some_and(|resource| Some(id_of(world, resource)) == wanted)
+                    .is_some_and(|resource| Some(world.id_of(resource)) == wanted)
             })
             && after.is_none_or(|after| row.created >= after)
             && before.is_none_or(|before| row.created <= before)
             && keyword.as_ref().is_none_or(|keyword| {
-                let about = row.resource.map(|resource| id_of(world, resource));
+                let about = row.resource.map(|resource| world.id_of(resource));
                 like(row.kind.as_str(), keyword) || like(&row.description(about), keyword)
             })
     };
@@ -84,7 +75,7 @@ pub(super) fn list(call: &mut Call<'_>) -> Result<Answer, ApiError> {
         .map(|row| {
             let about = row
                 .resource
-                .map(|resource| (resource, id_of(world, resource)));
+                .map(|resource| (resource, world.id_of(resource)));
             EventView::of(world, row, about)
         })
         .collect();

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::sim::refusal::Refusal;
 use crate::sim::view::TagView;
-use crate::sim::world::{AccountNo, Tag, Tagged, Work, World, collates_equal};
+use crate::sim::world::{AccountNo, Tag, Tagged, Work, World, collates_equal, no_resource};
 
 use super::Call;
 use super::envelope::{Answer, ApiError};
@@ -29,7 +29,8 @@ fn resource_type(text: &str) -> Result<ResourceType, Refusal> {
     }
 }
 
-/// Finds a resource as `ResourceManagerUtilImpl.java` does, inside the job.
+/// Finds a resource as `ResourceManagerUtilImpl.java` does, inside the job, which looks again
+/// whether it is still there.
 fn resource(world: &World, kind: ResourceType, id: &str) -> Result<Tagged, Refusal> {
     let found = Uuid::try_parse(id).ok().and_then(|uuid| match kind {
         ResourceType::Volume => world.find_volume(uuid).map(Tagged::Volume),
@@ -40,9 +41,7 @@ fn resource(world: &World, kind: ResourceType, id: &str) -> Result<Tagged, Refus
             ResourceType::Volume => "Volume",
             ResourceType::Vm => "UserVm",
         };
-        Refusal::invalid(format!(
-            "Unable to find resource by uuid {id} and type {kind}"
-        ))
+        no_resource(kind, id)
     })
 }
 

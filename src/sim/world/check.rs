@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::World;
+use super::event::Resource;
 use super::job::{JobState, Stage};
-use super::rows::{VmState, VolumeKind, VolumeState};
+use super::rows::{SnapshotState, VmState, VolumeKind, VolumeState};
 
 impl World {
     /// Checks the world against its own rules.
@@ -15,6 +16,7 @@ impl World {
         self.check_volumes()?;
         self.check_vms()?;
         self.check_guests()?;
+        self.check_snapshots()?;
         self.check_jobs()
     }
 
@@ -51,8 +53,15 @@ impl World {
                 | VolumeState::Expunging
                 | VolumeState::Expunged => false,
             };
-            ensure(!busy || self.job_on(*no).is_some(), || {
+            let worked_on = || {
+                self.pending_jobs()
+                    .any(|job| job.work.volume() == Some(*no))
+            };
+            ensure(!busy || worked_on(), || {
                 format!("{name} is {} without a job", volume.state.as_str())
+            })?;
+            ensure(!volume.removed || volume.tags.is_empty(), || {
+                format!("{name} is gone but has tags")
             })?;
             let mut keys = BTreeSet::new();
             for tag in &volume.tags {
@@ -74,6 +83,37 @@ impl World {
         Ok(())
     }
 
+    fn check_snapshots(&self) -> Result<(), String> {
+        for (no, snapshot) in &self.snapshots {
+            let name = format!("snapshot {no}");
+            ensure(self.volumes.contains_key(&snapshot.volume), || {
+                format!("{name} is of a volume that never was")
+            })?;
+            ensure(
+                snapshot.removed == (snapshot.state == SnapshotState::Destroyed),
+                || format!("{name} is Destroyed or removed, not both"),
+            )?;
+            let busy = match snapshot.state {
+                SnapshotState::Creating
+                | SnapshotState::CreatedOnPrimary
+                | SnapshotState::BackingUp => true,
+                // A row without a job is left where `customjobid` is taken.
+                SnapshotState::Allocated
+                | SnapshotState::BackedUp
+                | SnapshotState::Error
+                | SnapshotState::Destroyed => false,
+            };
+            let worked_on = || {
+                self.pending_jobs()
+                    .any(|job| job.work.about() == Some(Resource::Snapshot(*no)))
+            };
+            ensure(!busy || worked_on(), || {
+                format!("{name} is {} without a job", snapshot.state.as_str())
+            })?;
+        }
+        Ok(())
+    }
+
     fn check_vms(&self) -> Result<(), String> {
         for (no, vm) in &self.vms {
             let name = format!("vm {no}");
@@ -89,9 +129,10 @@ impl World {
                     || format!("{name} has a disk at device {device}"),
                 )?;
             }
-            ensure(!vm.removed || vm.disks.is_empty(), || {
-                format!("{name} is gone but has disks")
-            })?;
+            ensure(
+                !vm.removed || (vm.disks.is_empty() && vm.tags.is_empty()),
+                || format!("{name} is gone but has disks or tags"),
+            )?;
             let runs = match vm.state {
                 VmState::Running | VmState::Stopping => true,
                 VmState::Starting | VmState::Stopped | VmState::Destroyed | VmState::Expunging => {
@@ -139,7 +180,7 @@ impl World {
             ensure(pending == self.pending.contains(no), || {
                 format!("job {no} is listed wrongly as pending or not")
             })?;
-            if let Some(volume) = job.work.volume() {
+            if let Some(Resource::Volume(volume)) = job.work.about() {
                 ensure(pending == self.pending_on.contains(&(volume, *no)), || {
                     format!("job {no} is listed wrongly on volume {volume}")
                 })?;

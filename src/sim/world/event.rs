@@ -219,6 +219,15 @@ impl World {
         });
     }
 
+    /// The id of a resource, which may be gone by now.
+    pub fn id_of(&self, resource: Resource) -> Uuid {
+        match resource {
+            Resource::Volume(no) => self.volume(no).uuid,
+            Resource::Vm(no) => self.vm(no).uuid,
+            Resource::Snapshot(no) => self.snapshot(no).uuid,
+        }
+    }
+
     /// All events that are still kept, newest first.
     pub fn events(&self) -> impl Iterator<Item = &EventRow> {
         self.events.iter().rev()
@@ -232,7 +241,7 @@ impl World {
             state: EventState::Scheduled,
             failed: false,
             account,
-            resource: resource_of(work),
+            resource: work.about(),
             parent: None,
             created: self.now,
         })
@@ -245,7 +254,7 @@ impl World {
             state: EventState::Started,
             failed: false,
             account,
-            resource: resource_of(work),
+            resource: work.about(),
             parent: Some(parent),
             created: self.now,
         });
@@ -271,7 +280,7 @@ impl World {
             state: EventState::Completed,
             failed,
             account,
-            resource: resource_of(work),
+            resource: work.about(),
             parent: Some(parent),
             created: self.now,
         });
@@ -307,10 +316,4 @@ const fn kind_of(work: &Work) -> EventKind {
         Work::DestroyVm { .. } => EventKind::VmDestroy,
         Work::ExpungeVm { .. } => EventKind::VmExpunge,
     }
-}
-
-fn resource_of(work: &Work) -> Option<Resource> {
-    let snapshot = work.snapshot().map(Resource::Snapshot);
-    let volume = work.volume().map(Resource::Volume);
-    snapshot.or(volume).or(work.vm().map(Resource::Vm))
 }

@@ -11,6 +11,7 @@ use crate::sim::refusal::Refusal;
 use crate::sim::time::SimTime;
 
 use super::World;
+use super::event::Resource;
 use super::rows::{AccountNo, JobNo, SnapshotNo, Vm, VmNo, VmState, Volume, VolumeNo, VolumeState};
 use super::work::Work;
 
@@ -162,7 +163,7 @@ impl World {
         let uuid = uuid.unwrap_or_else(|| self.uuid());
         let scheduled = self.job_scheduled(account, &work);
         self.pending.insert(no);
-        if let Some(volume) = work.volume() {
+        if let Some(Resource::Volume(volume)) = work.about() {
             self.pending_on.insert((volume, no));
         }
         let job = Job {
@@ -182,7 +183,8 @@ impl World {
         uuid
     }
 
-    /// An unfinished job about a volume: what `volume_view` joins as `jobid`.
+    /// An unfinished job about a volume: what `volume_view` joins as `jobid`. A snapshot's job is
+    /// about the snapshot.
     pub fn job_on(&self, volume: VolumeNo) -> Option<&Job> {
         self.pending_on
             .range((volume, JobNo(0))..=(volume, JobNo(u64::MAX)))
@@ -394,7 +396,7 @@ impl World {
                 row.state = to;
             }
         }
-        if let Some(vm) = work.vm() {
+        if let Some(Resource::Vm(vm)) = work.about() {
             let row = self.vm_mut(vm);
             row.state = match row.state {
                 VmState::Starting => VmState::Stopped,
@@ -433,7 +435,7 @@ impl World {
         let (who, work) = ((job.account, job.scheduled), job.work.clone());
         self.job_ended(who, &work, &outcome);
         if let Some(job) = self.jobs.get_mut(&no) {
-            if let Some(volume) = job.work.volume() {
+            if let Some(Resource::Volume(volume)) = job.work.about() {
                 self.pending_on.remove(&(volume, no));
             }
             if job.trouble == Some(Trouble::Purged) {

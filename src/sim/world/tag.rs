@@ -1,5 +1,7 @@
 //! Tags (`TaggedResourceManagerImpl.java`).
 
+use std::fmt::Display;
+
 use crate::sim::refusal::Refusal;
 
 use super::World;
@@ -41,7 +43,7 @@ impl World {
             Stage::Submitted => Ok(Flow::Begin),
             Stage::Queued => Ok(Flow::Wait(Stage::Working, 0)),
             Stage::Working => {
-                let on = on?;
+                let on = self.still_there(on?)?;
                 // One transaction: one row after another, since two of one call may collide, too.
                 let before: Vec<usize> = on.iter().map(|on| self.tags(*on).len()).collect();
                 for tag in tags {
@@ -65,6 +67,20 @@ impl World {
             | Stage::Unplugging { .. }
             | Stage::Settling => unreachable_stage(stage),
         }
+    }
+
+    /// Unlike ids in parameters, those of removed rows do not resolve here.
+    fn still_there(&self, on: Vec<Tagged>) -> Result<Vec<Tagged>, Refusal> {
+        for resource in &on {
+            let (kind, uuid, removed) = match resource {
+                Tagged::Volume(no) => ("Volume", self.volume(*no).uuid, self.volume(*no).removed),
+                Tagged::Vm(no) => ("UserVm", self.vm(*no).uuid, self.vm(*no).removed),
+            };
+            if removed {
+                return Err(no_resource(kind, uuid));
+            }
+        }
+        Ok(on)
     }
 
     fn check_new_tag(&self, on: Tagged, tag: &Tag) -> Result<(), Refusal> {
@@ -102,7 +118,7 @@ impl World {
             Stage::Submitted => Ok(Flow::Begin),
             Stage::Queued => Ok(Flow::Wait(Stage::Working, 0)),
             Stage::Working => {
-                let mut on = on?;
+                let mut on = self.still_there(on?)?;
                 on.retain(|resource| self.tags(*resource).iter().any(|tag| named(tags, tag)));
                 if on.is_empty() {
                     return Err(Refusal::runtime("Failed to delete tags"));
@@ -123,6 +139,13 @@ impl World {
             | Stage::Settling => unreachable_stage(stage),
         }
     }
+}
+
+/// `ResourceManagerUtilImpl.getResourceId`.
+pub(in crate::sim) fn no_resource(kind: &str, id: impl Display) -> Refusal {
+    Refusal::invalid(format!(
+        "Unable to find resource by uuid {id} and type {kind}"
+    ))
 }
 
 /// Whether a tag is one of those to delete; none named means every tag.

@@ -229,7 +229,10 @@ impl World {
                 VolumeKind::Root => self.erase_volume(volume),
             }
         }
-        self.vm_mut(vm).removed = true;
+        let row = self.vm_mut(vm);
+        row.removed = true;
+        // `UserVmDaoImpl.remove`.
+        row.tags.clear();
     }
 
     /// `recoverVirtualMachine`.

@@ -222,12 +222,14 @@ impl World {
         trouble: Option<&Trouble>,
     ) -> Result<u64, Refusal> {
         self.check_destroy(volume, true)?;
+        let on_storage = self.volume(volume).state != VolumeState::Allocated;
         self.destroy(volume)?;
         match trouble {
-            Some(Trouble::Fails(text)) => Err(Refusal::runtime(text.clone())),
-            // About jobs, which it has none of.
+            Some(Trouble::Fails(text)) if on_storage => Err(Refusal::runtime(text.clone())),
+            // About jobs, which it has none of; or about storage, where it is not.
             Some(
-                Trouble::Delay(_)
+                Trouble::Fails(_)
+                | Trouble::Delay(_)
                 | Trouble::NeverEnds
                 | Trouble::DiskKept
                 | Trouble::Purged
@@ -253,6 +255,8 @@ impl World {
         let row = self.volume_mut(volume);
         row.state = VolumeState::Expunged;
         row.removed = true;
+        // `VolumeDaoImpl.remove`.
+        row.tags.clear();
         self.live_volumes.remove(&volume);
         self.destroyed.remove(&volume);
     }

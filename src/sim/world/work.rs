@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::sim::refusal::{Refusal, RefusalClass};
 
+use super::event::Resource;
 use super::rows::{OfferingNo, SnapshotNo, Tag, Tagged, VmNo, VolumeNo};
 
 /// What a job does.
@@ -175,69 +176,40 @@ impl Work {
         }
     }
 
-    /// The volume it is about (`jobinstanceid`).
-    pub const fn volume(&self) -> Option<VolumeNo> {
+    /// What it is about: the instance of its job and the resource of its events.
+    pub const fn about(&self) -> Option<Resource> {
         match self {
             Self::Create { volume }
             | Self::Attach { volume, .. }
             | Self::Resize { volume, .. }
             | Self::Destroy { volume, .. }
-            | Self::Update { volume, .. }
-            | Self::CreateSnapshot { volume, .. }
-            | Self::RevertSnapshot { volume, .. } => Some(*volume),
-            Self::Detach { volume, .. } => *volume,
-            Self::DeleteSnapshot { .. }
-            | Self::CreateTags { .. }
-            | Self::DeleteTags { .. }
-            | Self::StartVm { .. }
-            | Self::StopVm { .. }
-            | Self::RebootVm { .. }
-            | Self::DestroyVm { .. }
-            | Self::ExpungeVm { .. } => None,
-        }
-    }
-
-    /// The VM it is about, where that is its instance.
-    pub const fn vm(&self) -> Option<VmNo> {
-        match self {
+            | Self::Update { volume, .. } => Some(Resource::Volume(*volume)),
+            Self::Detach { volume, .. } => match volume {
+                Some(volume) => Some(Resource::Volume(*volume)),
+                None => None,
+            },
+            Self::CreateSnapshot { snapshot, .. }
+            | Self::DeleteSnapshot { snapshot }
+            | Self::RevertSnapshot { snapshot, .. } => Some(Resource::Snapshot(*snapshot)),
             Self::StartVm { vm }
             | Self::StopVm { vm }
             | Self::RebootVm { vm }
             | Self::DestroyVm { vm, .. }
-            | Self::ExpungeVm { vm } => Some(*vm),
-            Self::Create { .. }
-            | Self::Attach { .. }
-            | Self::Detach { .. }
-            | Self::Resize { .. }
-            | Self::Destroy { .. }
-            | Self::Update { .. }
-            | Self::CreateSnapshot { .. }
-            | Self::DeleteSnapshot { .. }
-            | Self::RevertSnapshot { .. }
-            | Self::CreateTags { .. }
-            | Self::DeleteTags { .. } => None,
+            | Self::ExpungeVm { vm } => Some(Resource::Vm(*vm)),
+            Self::CreateTags { .. } | Self::DeleteTags { .. } => None,
         }
     }
 
-    /// The snapshot it is about, where that is its instance.
-    pub const fn snapshot(&self) -> Option<SnapshotNo> {
+    /// The volume it changes. A snapshot's job is about the snapshot, and changes its volume too.
+    pub fn volume(&self) -> Option<VolumeNo> {
         match self {
-            Self::CreateSnapshot { snapshot, .. }
-            | Self::DeleteSnapshot { snapshot }
-            | Self::RevertSnapshot { snapshot, .. } => Some(*snapshot),
-            Self::Create { .. }
-            | Self::Attach { .. }
-            | Self::Detach { .. }
-            | Self::Resize { .. }
-            | Self::Destroy { .. }
-            | Self::Update { .. }
-            | Self::CreateTags { .. }
-            | Self::DeleteTags { .. }
-            | Self::StartVm { .. }
-            | Self::StopVm { .. }
-            | Self::RebootVm { .. }
-            | Self::DestroyVm { .. }
-            | Self::ExpungeVm { .. } => None,
+            Self::CreateSnapshot { volume, .. } | Self::RevertSnapshot { volume, .. } => {
+                Some(*volume)
+            }
+            other => match other.about()? {
+                Resource::Volume(volume) => Some(volume),
+                Resource::Vm(_) | Resource::Snapshot(_) => None,
+            },
         }
     }
 
@@ -245,24 +217,8 @@ impl Work {
     /// request. `ResizeVolumeCmd.java` turns invalid parameters into 432.
     pub(super) const fn error_code(&self, class: RefusalClass) -> u16 {
         match class {
-            RefusalClass::InvalidParameter => match self {
-                Self::Resize { .. } => 432,
-                Self::Create { .. }
-                | Self::Attach { .. }
-                | Self::Detach { .. }
-                | Self::Destroy { .. }
-                | Self::Update { .. }
-                | Self::CreateSnapshot { .. }
-                | Self::DeleteSnapshot { .. }
-                | Self::RevertSnapshot { .. }
-                | Self::CreateTags { .. }
-                | Self::DeleteTags { .. }
-                | Self::StartVm { .. }
-                | Self::StopVm { .. }
-                | Self::RebootVm { .. }
-                | Self::DestroyVm { .. }
-                | Self::ExpungeVm { .. } => 431,
-            },
+            RefusalClass::InvalidParameter if matches!(self, Self::Resize { .. }) => 432,
+            RefusalClass::InvalidParameter => 431,
             // `ResizeVolumeCmd.java` keeps this one.
             RefusalClass::ResourceAllocation if matches!(self, Self::Resize { .. }) => 535,
             RefusalClass::ResourceAllocation

@@ -440,6 +440,16 @@ fn where_posts_are_enforced_changes_are_posted_and_signed_for_a_quarter_of_an_ho
         "{}",
         refused.2
     );
+    // Before the key is looked at, and whether there is such a command.
+    for (unsigned, status) in [
+        ("command=deleteVolume&response=json", 400),
+        ("command=dance&response=json", 400),
+        ("command=get&response=json", 400),
+        ("command=listDances&response=json", 401),
+    ] {
+        let answer = rig.front.handle(&HttpRequest::get(unsigned), rig.now);
+        assert_eq!(answer.status, status, "{unsigned}: {}", answer.body);
+    }
     let mut all = vec![
         ("command", "deleteVolume"),
         ("response", "json"),

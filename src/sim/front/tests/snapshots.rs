@@ -186,3 +186,17 @@ fn a_protected_volume_is_not_deleted() {
     }
     rig.call("deleteVolume", &[("id", &volume)]);
 }
+
+#[test]
+fn a_snapshots_job_is_about_the_snapshot_not_about_its_volume() {
+    let mut rig = Rig::new();
+    let volume = rig.create_on("data", "appliance");
+    let answer = rig.call("createSnapshot", &[("volumeid", &volume)]);
+    rig.pass(100);
+    let shown = rig.volume(&volume);
+    assert_eq!(shown["state"], "Snapshotting");
+    assert_eq!(shown.get("jobid"), None, "{shown}");
+    let job = rig.job(&text(&answer["jobid"]));
+    assert_eq!(job["jobinstancetype"], "Snapshot");
+    assert_eq!(job["jobinstanceid"], answer["id"]);
+}

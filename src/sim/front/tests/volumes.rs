@@ -748,3 +748,33 @@ fn the_scavenger_goes_by_the_time_that_passes_not_by_a_clock_that_is_put_back() 
     rig.pass(120_000);
     assert_eq!(rig.volume(&id), Value::Null);
 }
+
+#[test]
+fn tags_go_with_what_they_are_on() {
+    let mut rig = Rig::new();
+    let id = rig.create("data", 1);
+    let tag = [
+        ("resourceids", id.as_str()),
+        ("resourcetype", "Volume"),
+        ("tags[0].key", "owner"),
+        ("tags[0].value", "alice"),
+    ];
+    rig.done("createTags", &tag);
+    assert_eq!(rig.call("listTags", &[])["count"], 1);
+    rig.call("deleteVolume", &[("id", &id)]);
+    assert_eq!(rig.call("listTags", &[]), serde_json::json!({}));
+    let (code, text) = rig.fails("createTags", &tag);
+    assert_eq!(code, 431);
+    assert!(text.contains("Unable to find resource by uuid"), "{text}");
+}
+
+#[test]
+fn storage_that_fails_does_not_keep_what_never_was_there() {
+    let mut rig = Rig::new();
+    let id = rig.create("data", 1);
+    rig.front.inject(Fault::DeleteStuck {
+        on: Target::next("deleteVolume"),
+    });
+    rig.call("deleteVolume", &[("id", &id)]);
+    assert_eq!(rig.volume(&id), Value::Null);
+}
