@@ -13,6 +13,7 @@ mod params;
 mod sign;
 mod snapshots;
 mod tags;
+mod vm_snapshots;
 mod vms;
 mod volumes;
 

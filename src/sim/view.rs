@@ -6,6 +6,7 @@
 
 mod event;
 mod snapshot;
+mod vm_snapshot;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +21,7 @@ use super::world::{
 
 pub use event::EventView;
 pub use snapshot::SnapshotView;
+pub use vm_snapshot::VmSnapshotView;
 
 /// The hypervisor of every host.
 const HYPERVISOR: &str = "KVM";
@@ -406,6 +408,7 @@ enum JobResultView<'a> {
     #[serde(rename = "virtualmachine")]
     Vm(Box<VmView>),
     Snapshot(Box<SnapshotView>),
+    VmSnapshot(Box<VmSnapshotView>),
     Success(bool),
     #[serde(untagged)]
     Failed {
@@ -470,6 +473,10 @@ fn result_of<'a>(
         Outcome::Snapshot(no) => {
             let view = SnapshotView::of(world, *no);
             (1, 0, Some(JobResultView::Snapshot(Box::new(view))))
+        }
+        Outcome::VmSnapshot(no) => {
+            let view = VmSnapshotView::of(world, *no);
+            (1, 0, Some(JobResultView::VmSnapshot(Box::new(view))))
         }
         Outcome::Success => (1, 0, Some(JobResultView::Success(true))),
         Outcome::Failed { code, text } => (

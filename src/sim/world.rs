@@ -18,6 +18,7 @@ mod rows;
 mod snapshot;
 mod tag;
 mod vm;
+mod vm_snapshot;
 mod volume;
 mod work;
 
@@ -37,10 +38,11 @@ pub use guest::{Disk, Guest};
 pub use job::{Job, JobState, Outcome, Trouble};
 pub use rows::{
     Account, AccountNo, Attachment, GIB, JobNo, Offering, OfferingNo, Snapshot, SnapshotNo,
-    SnapshotState, Tag, Tagged, Vm, VmNo, VmState, Volume, VolumeKind, VolumeNo, VolumeState, Zone,
-    ZoneNo, collates_equal,
+    SnapshotState, Tag, Tagged, Vm, VmNo, VmSnapshot, VmSnapshotNo, VmSnapshotState, VmState,
+    Volume, VolumeKind, VolumeNo, VolumeState, Zone, ZoneNo, collates_equal,
 };
 pub(super) use tag::no_resource;
+pub use vm_snapshot::NewVmSnapshot;
 pub(super) use volume::CUSTOM_SIZE_GIB;
 pub use volume::NewVolume;
 pub use work::Work;
@@ -196,6 +198,7 @@ pub struct World {
     vms: BTreeMap<VmNo, Vm>,
     volumes: BTreeMap<VolumeNo, Volume>,
     snapshots: BTreeMap<SnapshotNo, Snapshot>,
+    vm_snapshots: BTreeMap<VmSnapshotNo, VmSnapshot>,
     jobs: BTreeMap<JobNo, Job>,
     volume_by_uuid: BTreeMap<Uuid, VolumeNo>,
     /// Those that are not removed: what a listing without a filter shows.
@@ -238,6 +241,7 @@ impl World {
             vms: BTreeMap::new(),
             volumes: BTreeMap::new(),
             snapshots: BTreeMap::new(),
+            vm_snapshots: BTreeMap::new(),
             jobs: BTreeMap::new(),
             volume_by_uuid: BTreeMap::new(),
             live_volumes: BTreeSet::new(),

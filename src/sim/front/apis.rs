@@ -72,9 +72,14 @@ impl ApiView {
                         | Kind::Vm
                         | Kind::Volume
                         | Kind::Snapshot
+                        | Kind::VmSnapshot
                         | Kind::Job
                         | Kind::Project => "uuid",
-                        Kind::Vms | Kind::Volumes | Kind::Snapshots | Kind::Texts => "list",
+                        Kind::Vms
+                        | Kind::Volumes
+                        | Kind::Snapshots
+                        | Kind::VmSnapshots
+                        | Kind::Texts => "list",
                         Kind::Map | Kind::NotSimulated => "map",
                     },
                     length: 255,

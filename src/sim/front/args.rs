@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use crate::sim::world::{AccountNo, OfferingNo, SnapshotNo, VmNo, VolumeNo, World, ZoneNo};
+use crate::sim::world::{
+    AccountNo, OfferingNo, SnapshotNo, VmNo, VmSnapshotNo, VolumeNo, World, ZoneNo,
+};
 
 use super::commands::{Command, Kind, Param};
 use super::envelope::ApiError;
@@ -25,6 +27,7 @@ enum Arg {
     Vms(Vec<VmNo>),
     Volumes(Vec<VolumeNo>),
     Snapshots(Vec<SnapshotNo>),
+    VmSnapshots(Vec<VmSnapshotNo>),
     Job(Uuid),
     Texts(Vec<String>),
     Map(Vec<BTreeMap<String, String>>),
@@ -81,6 +84,10 @@ impl Args {
                 Arg::Vms(nos) => nos.iter().map(|no| world.vm(*no).account).collect(),
                 Arg::Volumes(nos) => nos.iter().map(|no| world.volume(*no).account).collect(),
                 Arg::Snapshots(nos) => nos.iter().map(|no| world.snapshot(*no).account).collect(),
+                Arg::VmSnapshots(nos) => nos
+                    .iter()
+                    .map(|no| world.vm(world.vm_snapshot(*no).vm).account)
+                    .collect(),
                 Arg::Text(_)
                 | Arg::Number(_)
                 | Arg::Flag(_)
@@ -130,6 +137,17 @@ impl Args {
 
     pub(super) fn snapshots(&self, name: &str) -> Option<&[SnapshotNo]> {
         let Some(Arg::Snapshots(nos)) = self.0.get(name) else {
+            return None;
+        };
+        Some(nos)
+    }
+
+    pub(super) fn vm_snapshot(&self, name: &str) -> Option<VmSnapshotNo> {
+        self.vm_snapshots(name)?.first().copied()
+    }
+
+    pub(super) fn vm_snapshots(&self, name: &str) -> Option<&[VmSnapshotNo]> {
+        let Some(Arg::VmSnapshots(nos)) = self.0.get(name) else {
             return None;
         };
         Some(nos)
@@ -282,6 +300,14 @@ fn bind_text(world: &World, kind: Kind, text: &str) -> Result<Option<Arg>, Misfi
         Kind::Snapshots => Arg::Snapshots(
             listed()
                 .map(|id| resolve(id, |uuid| world.find_snapshot(uuid)))
+                .collect::<Result<_, _>>()?,
+        ),
+        Kind::VmSnapshot => {
+            Arg::VmSnapshots(vec![resolve(text, |uuid| world.find_vm_snapshot(uuid))?])
+        }
+        Kind::VmSnapshots => Arg::VmSnapshots(
+            listed()
+                .map(|id| resolve(id, |uuid| world.find_vm_snapshot(uuid)))
                 .collect::<Result<_, _>>()?,
         ),
         Kind::Job => Arg::Job(resolve(text, |uuid| {

@@ -1,7 +1,7 @@
 //! The table of commands: what each is called, takes and does.
 
 use super::envelope::{Answer, ApiError};
-use super::{Call, apis, events, jobs, lists, snapshots, tags, vms, volumes};
+use super::{Call, apis, events, jobs, lists, snapshots, tags, vm_snapshots, vms, volumes};
 
 /// What a parameter is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub(super) enum Kind {
     Volumes,
     Snapshot,
     Snapshots,
+    VmSnapshot,
+    VmSnapshots,
     Job,
     Project,
     Texts,
@@ -160,6 +162,19 @@ pub(super) static COMMANDS: &[Command] = &[
         run: tags::create,
     },
     Command {
+        name: "createVMSnapshot",
+        description: "Creates snapshot for an Instance.",
+        shape: Shape::Async,
+        params: &[
+            required("virtualmachineid", Kind::Vm),
+            optional("name", Kind::Text),
+            optional("description", Kind::Text),
+            optional("snapshotmemory", Kind::Bool),
+            optional("quiescevm", Kind::NotSimulated),
+        ],
+        run: vm_snapshots::create,
+    },
+    Command {
         name: "createVolume",
         description: "Creates a disk volume from a disk offering.",
         shape: Shape::Async,
@@ -198,6 +213,13 @@ pub(super) static COMMANDS: &[Command] = &[
             optional("tags", Kind::Map),
         ],
         run: tags::delete,
+    },
+    Command {
+        name: "deleteVMSnapshot",
+        description: "Deletes an Instance Snapshot.",
+        shape: Shape::Async,
+        params: &[required("vmsnapshotid", Kind::VmSnapshot)],
+        run: vm_snapshots::delete,
     },
     Command {
         name: "deleteVolume",
@@ -373,6 +395,25 @@ pub(super) static COMMANDS: &[Command] = &[
             optional("customer", Kind::NotSimulated),
         ],
         run: tags::list,
+    },
+    Command {
+        name: "listVMSnapshot",
+        description: "List Instance Snapshots by conditions",
+        shape: Shape::List,
+        params: &[
+            optional("vmsnapshotid", Kind::VmSnapshot),
+            optional("vmsnapshotids", Kind::VmSnapshots),
+            optional("virtualmachineid", Kind::Vm),
+            optional("state", Kind::Text),
+            optional("name", Kind::Text),
+            optional("listall", Kind::Bool),
+            optional("isrecursive", Kind::Bool),
+            optional("projectid", Kind::Project),
+            optional("account", Kind::NotSimulated),
+            optional("domainid", Kind::NotSimulated),
+            optional("tags", Kind::NotSimulated),
+        ],
+        run: vm_snapshots::list,
     },
     Command {
         name: "listVirtualMachines",

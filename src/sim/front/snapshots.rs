@@ -26,7 +26,7 @@ pub(super) fn create(call: &mut Call<'_>) -> Result<Answer, ApiError> {
         .volume("volumeid")
         .ok_or_else(|| Refusal::invalid("Unable to find volume with ID: null"))?;
     let name = call.args.text("name");
-    let snapshot = call.world.create_snapshot(call.caller, volume, name)?;
+    let snapshot = call.world.create_snapshot(volume, name)?;
     call.note(
         EventKind::SnapshotCreate,
         Resource::Snapshot(snapshot),

@@ -9,6 +9,7 @@ mod lists;
 mod property;
 mod requests;
 mod snapshots;
+mod vm_snapshots;
 mod vms;
 mod volumes;
 

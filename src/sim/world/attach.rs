@@ -98,6 +98,11 @@ impl World {
             ));
         }
         self.check_device(vm, device)?;
+        if self.has_vm_snapshots(vm) {
+            return Err(Refusal::invalid(
+                "Unable to attach volume, please specify a VM that does not have VM snapshots",
+            ));
+        }
         if target.account != row.account {
             return Err(Refusal::denied(
                 "Volume and VM do not belong to the same account",
@@ -414,6 +419,11 @@ impl World {
         }
         if row.kind == VolumeKind::Root {
             check_root_change(state)?;
+        }
+        if self.has_vm_snapshots(vm) {
+            return Err(Refusal::invalid(
+                "Unable to detach volume, please specify a VM that does not have VM snapshots",
+            ));
         }
         Ok(vm)
     }

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use super::World;
 use super::event::Resource;
 use super::job::{JobState, Stage};
-use super::rows::{SnapshotState, VmState, VolumeKind, VolumeState};
+use super::rows::{SnapshotState, VmSnapshotState, VmState, VolumeKind, VolumeState};
+use super::work::Work;
 
 impl World {
     /// Checks the world against its own rules.
@@ -17,6 +18,7 @@ impl World {
         self.check_vms()?;
         self.check_guests()?;
         self.check_snapshots()?;
+        self.check_vm_snapshots()?;
         self.check_jobs()
     }
 
@@ -109,6 +111,46 @@ impl World {
             };
             ensure(!busy || worked_on(), || {
                 format!("{name} is {} without a job", snapshot.state.as_str())
+            })?;
+        }
+        Ok(())
+    }
+
+    fn check_vm_snapshots(&self) -> Result<(), String> {
+        for (no, snapshot) in &self.vm_snapshots {
+            let name = format!("VM snapshot {no}");
+            let (busy, there) = match snapshot.state {
+                VmSnapshotState::Creating => (true, true),
+                // A delete that failed leaves it Expunging.
+                VmSnapshotState::Allocated
+                | VmSnapshotState::Ready
+                | VmSnapshotState::Expunging
+                | VmSnapshotState::Error => (false, true),
+                VmSnapshotState::Removed => (false, false),
+            };
+            ensure(!there || !self.vm(snapshot.vm).removed, || {
+                format!("{name} is left of a VM that is gone")
+            })?;
+            ensure(
+                there || (!snapshot.current && snapshot.parent.is_none()),
+                || format!("{name} is gone but still in the line of its VM"),
+            )?;
+            let worked_on = || {
+                let work = Work::CreateVmSnapshot { snapshot: *no };
+                self.pending_jobs().any(|job| job.work == work)
+            };
+            ensure(!busy || worked_on(), || {
+                format!("{name} is Creating without a job")
+            })?;
+        }
+        for vm in self.vms.keys() {
+            let current = self
+                .vm_snapshots
+                .values()
+                .filter(|row| row.vm == *vm && row.current)
+                .count();
+            ensure(current <= 1, || {
+                format!("vm {vm} has {current} current snapshots")
             })?;
         }
         Ok(())

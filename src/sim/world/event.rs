@@ -50,6 +50,10 @@ pub enum EventKind {
     VmExpunge,
     /// `VM.UPDATE`.
     VmUpdate,
+    /// `VMSNAPSHOT.CREATE`.
+    VmSnapshotCreate,
+    /// `VMSNAPSHOT.DELETE`.
+    VmSnapshotDelete,
     /// `CREATE_TAGS`.
     CreateTags,
     /// `DELETE_TAGS`.
@@ -77,6 +81,8 @@ impl EventKind {
             Self::VmDestroy => "VM.DESTROY",
             Self::VmExpunge => "VM.EXPUNGE",
             Self::VmUpdate => "VM.UPDATE",
+            Self::VmSnapshotCreate => "VMSNAPSHOT.CREATE",
+            Self::VmSnapshotDelete => "VMSNAPSHOT.DELETE",
             Self::CreateTags => "CREATE_TAGS",
             Self::DeleteTags => "DELETE_TAGS",
         }
@@ -102,6 +108,8 @@ impl EventKind {
             Self::VmDestroy => "destroying Vm",
             Self::VmExpunge => "expunging Vm",
             Self::VmUpdate => "updating Vm",
+            Self::VmSnapshotCreate => "Creating Instance Snapshot",
+            Self::VmSnapshotDelete => "Delete Instance Snapshots",
             Self::CreateTags => "creating resource tags",
             Self::DeleteTags => "Deleting resource tags",
         }
@@ -268,9 +276,11 @@ impl World {
         outcome: &Outcome,
     ) {
         let failed = match outcome {
-            Outcome::Volume(..) | Outcome::Vm(..) | Outcome::Snapshot(_) | Outcome::Success => {
-                false
-            }
+            Outcome::Volume(..)
+            | Outcome::Vm(..)
+            | Outcome::Snapshot(_)
+            | Outcome::VmSnapshot(_)
+            | Outcome::Success => false,
             Outcome::Failed { .. } => true,
             Outcome::Lost => return,
         };
@@ -308,6 +318,8 @@ const fn kind_of(work: &Work) -> EventKind {
         Work::CreateSnapshot { .. } => EventKind::SnapshotCreate,
         Work::DeleteSnapshot { .. } => EventKind::SnapshotDelete,
         Work::RevertSnapshot { .. } => EventKind::SnapshotRevert,
+        Work::CreateVmSnapshot { .. } => EventKind::VmSnapshotCreate,
+        Work::DeleteVmSnapshot { .. } => EventKind::VmSnapshotDelete,
         Work::CreateTags { .. } => EventKind::CreateTags,
         Work::DeleteTags { .. } => EventKind::DeleteTags,
         Work::StartVm { .. } => EventKind::VmStart,

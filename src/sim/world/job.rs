@@ -12,7 +12,9 @@ use crate::sim::time::SimTime;
 
 use super::World;
 use super::event::Resource;
-use super::rows::{AccountNo, JobNo, SnapshotNo, Vm, VmNo, VmState, Volume, VolumeNo, VolumeState};
+use super::rows::{
+    AccountNo, JobNo, SnapshotNo, Vm, VmNo, VmSnapshotNo, VmState, Volume, VolumeNo, VolumeState,
+};
 use super::work::Work;
 
 /// What goes wrong with one job, decided when it is submitted.
@@ -58,6 +60,8 @@ pub enum Outcome {
     Vm(VmNo, Box<Vm>),
     /// Done; the snapshot, as it is.
     Snapshot(SnapshotNo),
+    /// Done; the snapshot of a VM, as it is.
+    VmSnapshot(VmSnapshotNo),
     /// Done, with nothing to show.
     Success,
     /// Refused or failed.
@@ -74,7 +78,11 @@ pub enum Outcome {
 impl Outcome {
     const fn is_failure(&self) -> bool {
         match self {
-            Self::Volume(..) | Self::Vm(..) | Self::Snapshot(_) | Self::Success => false,
+            Self::Volume(..)
+            | Self::Vm(..)
+            | Self::Snapshot(_)
+            | Self::VmSnapshot(_)
+            | Self::Success => false,
             Self::Failed { .. } | Self::Lost => true,
         }
     }
@@ -334,6 +342,8 @@ impl World {
             Work::RevertSnapshot { volume, snapshot } => {
                 self.run_revert_snapshot(volume, snapshot, stage)
             }
+            Work::CreateVmSnapshot { snapshot } => self.run_create_vm_snapshot(snapshot, stage),
+            Work::DeleteVmSnapshot { snapshot } => self.run_delete_vm_snapshot(snapshot, stage),
             Work::CreateTags { on, tags } => self.run_create_tags(account, on, &tags, stage),
             Work::DeleteTags { on, tags } => self.run_delete_tags(account, on, &tags, stage),
             Work::StartVm { vm } => self.run_start_vm(vm, stage),
@@ -363,8 +373,10 @@ impl World {
     /// Takes back the transitional states of a job that did not succeed (`Volume.java`:
     /// `OperationFailed`).
     fn take_back(&mut self, work: &Work, stage: Stage) {
-        if let Work::CreateSnapshot { snapshot, .. } = work {
-            self.snapshot_failed(*snapshot);
+        match work {
+            Work::CreateSnapshot { snapshot, .. } => self.snapshot_failed(*snapshot),
+            Work::CreateVmSnapshot { snapshot } => self.vm_snapshot_failed(*snapshot),
+            _ => {}
         }
         // Only what this work does at this stage: another job's state is not its business.
         let own = match (work, stage) {

@@ -74,6 +74,14 @@ impl World {
                  permitted, please try again later.",
             ));
         }
+        if row
+            .attachment
+            .is_some_and(|link| self.has_memory_snapshots(link.vm))
+        {
+            return Err(Refusal::invalid(
+                "A volume attached to a VM with memory snapshots cannot be resized",
+            ));
+        }
         match row.state {
             VolumeState::Ready | VolumeState::Allocated => Ok(()),
             VolumeState::Creating

@@ -41,6 +41,8 @@ row_numbers! {
     VolumeNo;
     /// The internal number of a snapshot.
     SnapshotNo;
+    /// The internal number of a snapshot of a whole VM.
+    VmSnapshotNo;
     /// The internal number of a job.
     JobNo;
 }
@@ -319,6 +321,62 @@ pub struct Snapshot {
     pub created: SimTime,
     /// Whether it was removed: ids of removed rows still resolve.
     pub removed: bool,
+}
+
+/// `VMSnapshot.State`, as far as it is simulated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VmSnapshotState {
+    /// A row only.
+    Allocated,
+    /// Being taken.
+    Creating,
+    /// There.
+    Ready,
+    /// Being deleted.
+    Expunging,
+    /// Deleted.
+    Removed,
+    /// It failed.
+    Error,
+}
+
+impl VmSnapshotState {
+    /// The state as the API writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allocated => "Allocated",
+            Self::Creating => "Creating",
+            Self::Ready => "Ready",
+            Self::Expunging => "Expunging",
+            Self::Removed => "Removed",
+            Self::Error => "Error",
+        }
+    }
+}
+
+/// A snapshot of a whole VM.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct VmSnapshot {
+    /// Its id in the API.
+    pub uuid: Uuid,
+    /// Its internal name, from that of the VM and the time.
+    pub name: String,
+    /// Its name for people; unique among those of its VM.
+    pub display_name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// Of which VM, which may be gone.
+    pub vm: VmNo,
+    /// Whether it holds the memory too: `DiskAndMemory`, else `Disk`.
+    pub memory: bool,
+    /// Its state.
+    pub state: VmSnapshotState,
+    /// The one before it.
+    pub parent: Option<VmSnapshotNo>,
+    /// Whether it is the last one taken.
+    pub current: bool,
+    /// When it was made.
+    pub created: SimTime,
 }
 
 impl Volume {

@@ -6,7 +6,7 @@ use crate::sim::refusal::Refusal;
 use super::World;
 use super::attach::unreachable_stage;
 use super::job::{Flow, Outcome, Stage};
-use super::rows::{AccountNo, Snapshot, SnapshotNo, SnapshotState, VmState, VolumeNo, VolumeState};
+use super::rows::{Snapshot, SnapshotNo, SnapshotState, VmState, VolumeNo, VolumeState};
 
 impl World {
     /// Makes the row of a new snapshot, as `createSnapshot` does before it answers.
@@ -15,7 +15,6 @@ impl World {
     /// Whatever `allocSnapshot` refuses: above all, a volume that is not Ready.
     pub fn create_snapshot(
         &mut self,
-        account: AccountNo,
         volume: VolumeNo,
         name: Option<&str>,
     ) -> Result<SnapshotNo, Refusal> {
@@ -31,7 +30,8 @@ impl World {
                 row.state.as_str()
             )));
         }
-        let (size, volume_name) = (row.size, row.name.clone());
+        // Its owner is that of the volume, whoever asks for it.
+        let (size, volume_name, account) = (row.size, row.name.clone(), row.account);
         let no = SnapshotNo(self.row());
         let name = match name {
             Some(name) if !name.is_empty() => name.to_owned(),

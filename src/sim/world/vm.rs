@@ -229,6 +229,7 @@ impl World {
                 VolumeKind::Root => self.erase_volume(volume),
             }
         }
+        self.remove_vm_snapshots(vm);
         let row = self.vm_mut(vm);
         row.removed = true;
         // `UserVmDaoImpl.remove`.

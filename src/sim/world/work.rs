@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::sim::refusal::{Refusal, RefusalClass};
 
 use super::event::Resource;
-use super::rows::{OfferingNo, SnapshotNo, Tag, Tagged, VmNo, VolumeNo};
+use super::rows::{OfferingNo, SnapshotNo, Tag, Tagged, VmNo, VmSnapshotNo, VolumeNo};
 
 /// What a job does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,6 +78,16 @@ pub enum Work {
         volume: VolumeNo,
         /// To what.
         snapshot: SnapshotNo,
+    },
+    /// `createVMSnapshot`: the row exists already.
+    CreateVmSnapshot {
+        /// Which.
+        snapshot: VmSnapshotNo,
+    },
+    /// `deleteVMSnapshot`.
+    DeleteVmSnapshot {
+        /// Which.
+        snapshot: VmSnapshotNo,
     },
     /// `createTags`.
     CreateTags {
@@ -162,6 +172,12 @@ impl Work {
             Self::RevertSnapshot { .. } => {
                 "org.apache.cloudstack.api.command.user.snapshot.RevertSnapshotCmd"
             }
+            Self::CreateVmSnapshot { .. } => {
+                "org.apache.cloudstack.api.command.user.vmsnapshot.CreateVMSnapshotCmd"
+            }
+            Self::DeleteVmSnapshot { .. } => {
+                "org.apache.cloudstack.api.command.user.vmsnapshot.DeleteVMSnapshotCmd"
+            }
             Self::CreateTags { .. } => "org.apache.cloudstack.api.command.user.tag.CreateTagsCmd",
             Self::DeleteTags { .. } => "org.apache.cloudstack.api.command.user.tag.DeleteTagsCmd",
             Self::StartVm { .. } => "org.apache.cloudstack.api.command.admin.vm.StartVMCmdByAdmin",
@@ -196,7 +212,11 @@ impl Work {
             | Self::RebootVm { vm }
             | Self::DestroyVm { vm, .. }
             | Self::ExpungeVm { vm } => Some(Resource::Vm(*vm)),
-            Self::CreateTags { .. } | Self::DeleteTags { .. } => None,
+            // `CreateVMSnapshotCmd.java` and its neighbour name no instance.
+            Self::CreateVmSnapshot { .. }
+            | Self::DeleteVmSnapshot { .. }
+            | Self::CreateTags { .. }
+            | Self::DeleteTags { .. } => None,
         }
     }
 

@@ -7,7 +7,7 @@ use crate::sim::control::Side;
 use crate::sim::fault::Fault;
 use crate::sim::state;
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 18] = [
     "createVolume",
     "attachVolume",
     "detachVolume",
@@ -18,6 +18,8 @@ const COMMANDS: [&str; 16] = [
     "createTags",
     "deleteTags",
     "createSnapshot",
+    "createVMSnapshot",
+    "deleteVMSnapshot",
     "startVirtualMachine",
     "stopVirtualMachine",
     "rebootVirtualMachine",
@@ -113,6 +115,13 @@ impl Rig {
                     .to_string(),
             )
         };
+        let snapshots: Vec<String> = {
+            let world = self.front.world();
+            world
+                .vm_snapshots()
+                .map(|(_, row)| row.uuid.to_string())
+                .collect()
+        };
         let by_id = ("id", volume.as_str());
         let params: Vec<(&str, &str)> = match command {
             "createVolume" => vec![
@@ -132,6 +141,14 @@ impl Rig {
                 vec![("id", vm), ("expunge", if flag { "true" } else { "false" })]
             }
             "createSnapshot" => vec![("volumeid", volume)],
+            "createVMSnapshot" => vec![
+                ("virtualmachineid", vm),
+                ("snapshotmemory", if flag { "true" } else { "false" }),
+            ],
+            "deleteVMSnapshot" => match snapshots.get(usize::from(flag)) {
+                Some(snapshot) => vec![("vmsnapshotid", snapshot.as_str())],
+                None => return,
+            },
             _ if command.ends_with("VirtualMachine") => vec![("id", vm)],
             "createTags" | "deleteTags" => vec![
                 ("resourceids", volume),
