@@ -3,6 +3,7 @@
 
 mod apis;
 mod args;
+mod catalog;
 mod commands;
 mod envelope;
 mod events;
@@ -306,7 +307,8 @@ impl Front {
         if let Some(Rebuff::Throttled(millis)) = rebuff {
             return Err(ApiError::throttled(*millis));
         }
-        if account.forbidden.iter().any(|name| name == command.name) {
+        let lacks = account.forbidden.iter().any(|name| name == command.name);
+        if lacks || (command.is_for_root() && !self.world.is_root(caller)) {
             return Err(ApiError::forbidden(command.name));
         }
         if let Some(millis) = self.throttled(caller) {

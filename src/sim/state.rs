@@ -11,7 +11,7 @@ const FORMAT: &str = "volume-daemon-sim-state";
 
 /// The version that is written, and the only one that is read. It goes up whenever a field of
 /// the world, its rows or its jobs comes, goes or changes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Why a state cannot be restored.
 #[derive(Debug, thiserror::Error)]
@@ -104,17 +104,20 @@ mod tests {
     #[test]
     fn other_files_are_refused_with_the_reason() {
         let text = save(&front());
-        let newer = text.replacen(r#""version":1"#, r#""version":2"#, 1);
+        let newer = VERSION + 1;
+        let other = format!("has version {newer}; this simulator reads only version {VERSION}");
+        let newer = text.replacen(
+            &format!(r#""version":{VERSION}"#),
+            &format!(r#""version":{newer}"#),
+            1,
+        );
         let foreign = text.replacen("volume-daemon-sim-state", "other", 1);
         let unknown = text.replacen(r#""front":{"#, r#""front":{"more":1,"#, 1);
         let vm = text.replace(r#""state":"Running""#, r#""state":"Stopped""#);
         for (text, expected) in [
             ("kind: yaml", "not a state file"),
             ("{}", "not a state file"),
-            (
-                newer.as_str(),
-                "has version 2; this simulator reads only version 1",
-            ),
+            (newer.as_str(), other.as_str()),
             (foreign.as_str(), r#"of format "other""#),
             (unknown.as_str(), "damaged"),
             (&text[..text.len() / 2], "not a state file"),

@@ -4,6 +4,7 @@
 //! `VolumeResponse.java`, `VolumeJoinDaoImpl.java`, `UserVmResponse.java`,
 //! `AsyncJobJoinDaoImpl.java` and their neighbours, as a root administrator sees them.
 
+mod catalog;
 mod event;
 mod snapshot;
 mod vm_snapshot;
@@ -19,6 +20,7 @@ use super::world::{
     VmNo, Volume, VolumeNo, VolumeState, World, Zone,
 };
 
+pub use catalog::{HostView, ServiceOfferingView, TemplateView};
 pub use event::EventView;
 pub use snapshot::SnapshotView;
 pub use vm_snapshot::VmSnapshotView;
@@ -239,6 +241,14 @@ pub struct VmView {
     zonename: String,
     hypervisor: &'static str,
     osdisplayname: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hostid: Option<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hostname: Option<String>,
+    #[serde(flatten)]
+    template: Option<OfTemplate>,
+    #[serde(flatten)]
+    size: Option<OfServiceOffering>,
     haenable: bool,
     passwordenabled: bool,
     displayvm: bool,
@@ -251,6 +261,26 @@ pub struct VmView {
     tags: Vec<TagView>,
 }
 
+/// What a VM shows of its template.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "lowercase")]
+struct OfTemplate {
+    templateid: Uuid,
+    templatename: String,
+    templatedisplaytext: String,
+}
+
+/// What a VM shows of its service offering.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "lowercase")]
+struct OfServiceOffering {
+    serviceofferingid: Uuid,
+    serviceofferingname: String,
+    cpunumber: u32,
+    cpuspeed: u32,
+    memory: u32,
+}
+
 impl VmView {
     /// The VM as it is now.
     pub fn of(world: &World, no: VmNo) -> Self {
@@ -260,6 +290,13 @@ impl VmView {
     /// A VM as its row was at some time.
     fn of_row(world: &World, no: VmNo, row: &Vm) -> Self {
         let zone = world.zone(row.zone);
+        // Where it ran last is not shown.
+        let host = row
+            .host
+            .filter(|_| row.guest.is_some())
+            .map(|no| world.host(no));
+        let template = row.template.map(|no| world.template(no));
+        let size = row.service_offering.map(|no| world.service_offering(no));
         Self {
             id: row.uuid,
             name: row.name.clone(),
@@ -275,6 +312,20 @@ impl VmView {
             zonename: zone.name.clone(),
             hypervisor: HYPERVISOR,
             osdisplayname: row.os.clone(),
+            hostid: host.map(|host| host.uuid),
+            hostname: host.map(|host| host.name.clone()),
+            template: template.map(|template| OfTemplate {
+                templateid: template.uuid,
+                templatename: template.name.clone(),
+                templatedisplaytext: template.name.clone(),
+            }),
+            size: size.map(|size| OfServiceOffering {
+                serviceofferingid: size.uuid,
+                serviceofferingname: size.name.clone(),
+                cpunumber: size.cpus,
+                cpuspeed: catalog::CPU_MHZ,
+                memory: size.memory_mib,
+            }),
             haenable: false,
             passwordenabled: false,
             displayvm: true,
@@ -295,6 +346,27 @@ impl VmView {
     pub fn seen_by(mut self, root: bool) -> Self {
         if !root {
             self.instancename = None;
+            self.hostid = None;
+            self.hostname = None;
+        }
+        self
+    }
+
+    /// Only what `details` asks for; nothing asked for is everything
+    /// (`UserVmJoinDaoImpl.newUserVmResponse`).
+    #[must_use]
+    pub fn in_detail(mut self, asked: &[String]) -> Self {
+        let wants = |detail: &str| {
+            asked.is_empty()
+                || asked
+                    .iter()
+                    .any(|one| one.eq_ignore_ascii_case(detail) || one.eq_ignore_ascii_case("all"))
+        };
+        if !wants("tmpl") {
+            self.template = None;
+        }
+        if !wants("servoff") {
+            self.size = None;
         }
         self
     }

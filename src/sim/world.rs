@@ -7,12 +7,15 @@
 mod account;
 mod attach;
 mod bus;
+mod catalog;
 mod check;
 mod custom;
+mod deploy;
 mod event;
 mod given;
 mod guest;
 mod job;
+mod migrate;
 mod resize;
 mod rows;
 mod snapshot;
@@ -31,15 +34,18 @@ use super::time::SimTime;
 
 pub use account::{Limits, Role};
 pub use bus::{Bus, DATA_DISK_CONTROLLER, ROOT_DISK_CONTROLLER};
+pub use catalog::{Host, ServiceOffering, Template};
 pub use custom::{Taken, custom_id};
+pub use deploy::NewVm;
 pub use event::{EventKind, EventRow, EventState, Resource};
 pub use given::{GivenVm, GivenVolume};
 pub use guest::{Disk, Guest};
 pub use job::{Job, JobState, Outcome, Trouble};
 pub use rows::{
-    Account, AccountNo, Attachment, GIB, JobNo, Offering, OfferingNo, Snapshot, SnapshotNo,
-    SnapshotState, Tag, Tagged, Vm, VmNo, VmSnapshot, VmSnapshotNo, VmSnapshotState, VmState,
-    Volume, VolumeKind, VolumeNo, VolumeState, Zone, ZoneNo, collates_equal,
+    Account, AccountNo, Attachment, GIB, HostNo, JobNo, Offering, OfferingNo, ServiceOfferingNo,
+    Snapshot, SnapshotNo, SnapshotState, Tag, Tagged, TemplateNo, Vm, VmNo, VmSnapshot,
+    VmSnapshotNo, VmSnapshotState, VmState, Volume, VolumeKind, VolumeNo, VolumeState, Zone,
+    ZoneNo, collates_equal,
 };
 pub(super) use tag::no_resource;
 pub use vm_snapshot::NewVmSnapshot;
@@ -194,6 +200,9 @@ pub struct World {
     management_server: Uuid,
     zones: BTreeMap<ZoneNo, Zone>,
     offerings: BTreeMap<OfferingNo, Offering>,
+    service_offerings: BTreeMap<ServiceOfferingNo, ServiceOffering>,
+    templates: BTreeMap<TemplateNo, Template>,
+    hosts: BTreeMap<HostNo, Host>,
     accounts: BTreeMap<AccountNo, Account>,
     vms: BTreeMap<VmNo, Vm>,
     volumes: BTreeMap<VolumeNo, Volume>,
@@ -201,6 +210,7 @@ pub struct World {
     vm_snapshots: BTreeMap<VmSnapshotNo, VmSnapshot>,
     jobs: BTreeMap<JobNo, Job>,
     volume_by_uuid: BTreeMap<Uuid, VolumeNo>,
+    vm_by_uuid: BTreeMap<Uuid, VmNo>,
     /// Those that are not removed: what a listing without a filter shows.
     live_volumes: BTreeSet<VolumeNo>,
     /// Those in state Destroy, and since when: the storage scavenger comes for them.
@@ -237,6 +247,9 @@ impl World {
             now,
             zones: BTreeMap::new(),
             offerings: BTreeMap::new(),
+            service_offerings: BTreeMap::new(),
+            templates: BTreeMap::new(),
+            hosts: BTreeMap::new(),
             accounts: BTreeMap::new(),
             vms: BTreeMap::new(),
             volumes: BTreeMap::new(),
@@ -244,6 +257,7 @@ impl World {
             vm_snapshots: BTreeMap::new(),
             jobs: BTreeMap::new(),
             volume_by_uuid: BTreeMap::new(),
+            vm_by_uuid: BTreeMap::new(),
             live_volumes: BTreeSet::new(),
             destroyed: BTreeMap::new(),
             job_by_uuid: BTreeMap::new(),
@@ -261,15 +275,19 @@ impl World {
         }
     }
 
-    /// The default world: account `admin`, zone `zone-1`, offerings `Custom OSSEA` (any size)
-    /// and `Small` (5 GiB), VMs `appliance` (Running), `test-vm` (Stopped) and `final-vm`
+    /// The default world: account `admin`, zone `zone-1` with two hosts, disk offerings
+    /// `Custom OSSEA` (any size) and `Small` (5 GiB), one service offering and template, VMs `appliance` (Running), `test-vm` (Stopped) and `final-vm`
     /// (Running), each with a ROOT volume.
     pub fn standard(settings: Settings, now: SimTime) -> Self {
         let mut world = Self::new(settings, now);
         let admin = world.add_account("admin", ADMIN_API_KEY, ADMIN_SECRET_KEY);
         let zone = world.add_zone("zone-1");
+        world.add_host("kvm-1", zone);
+        world.add_host("kvm-2", zone);
         world.add_offering("Custom OSSEA", None);
         world.add_offering("Small", Some(5 * GIB));
+        world.add_service_offering("Small Instance", 1, 512);
+        world.add_template("debian-12", "Debian GNU/Linux 12 (64-bit)", 20);
         for (name, state) in [
             ("appliance", VmState::Running),
             ("test-vm", VmState::Stopped),
@@ -470,7 +488,7 @@ impl World {
 
     /// The VM with this id, perhaps a removed one.
     pub fn find_vm(&self, uuid: Uuid) -> Option<VmNo> {
-        find(&self.vms, |vm| vm.uuid == uuid)
+        self.vm_by_uuid.get(&uuid).copied()
     }
 
     /// The volume with this id, perhaps a removed one.

@@ -176,11 +176,9 @@ fn a_state_outlives_its_process() {
     assert_eq!(sim.says(&["dump"])["jobs"], json!([]));
     sim.end();
     let kept = fs::read_to_string(&state).expect("a state");
-    fs::write(
-        &state,
-        kept.replacen(r#""version":1"#, r#""version":99"#, 1),
-    )
-    .expect("written");
+    let mut kept: serde_json::Value = serde_json::from_str(&kept).expect("JSON");
+    kept["version"] = 99.into();
+    fs::write(&state, kept.to_string()).expect("written");
     let said = refused(&["sim", "--state", text(&state)]);
     assert!(said.contains("version 99"), "{said}");
 }

@@ -119,9 +119,21 @@ impl Builder {
             let no = self.world.add_zone(&zone.name.value);
             self.world.enable_zone(no, zone.enabled);
             self.zones.add(&zone.name, no)?;
+            for host in &zone.hosts {
+                self.world.add_host(host, no);
+            }
         }
         for offering in file.offerings.or(standard.offerings).expect(or_standard) {
             self.offering(&offering)?;
+        }
+        let service_offerings = file.service_offerings.or(standard.service_offerings);
+        for spec in service_offerings.expect(or_standard) {
+            self.world
+                .add_service_offering(&spec.name.value, spec.cpus, spec.memory_mib);
+        }
+        for spec in file.templates.or(standard.templates).expect(or_standard) {
+            self.world
+                .add_template(&spec.name.value, &spec.os, spec.size_gib);
         }
         match file.vms {
             Some(vms) => vms.iter().try_for_each(|vm| self.vm(vm))?,

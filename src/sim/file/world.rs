@@ -21,6 +21,8 @@ pub struct WorldFile {
     pub settings: Settings,
     pub(super) zones: Option<Vec<ZoneSpec>>,
     pub(super) offerings: Option<Vec<OfferingSpec>>,
+    pub(super) service_offerings: Option<Vec<ServiceOfferingSpec>>,
+    pub(super) templates: Option<Vec<TemplateSpec>>,
     pub(super) accounts: Option<Vec<AccountSpec>>,
     pub(super) vms: Option<Vec<VmSpec>>,
     pub(super) volumes: Option<Vec<VolumeSpec>>,
@@ -32,6 +34,29 @@ pub(super) struct ZoneSpec {
     pub name: Placed,
     #[serde(default = "yes")]
     pub enabled: bool,
+    /// Their names. Absent: two.
+    #[serde(default = "two_hosts")]
+    pub hosts: Vec<String>,
+}
+
+fn two_hosts() -> Vec<String> {
+    vec!["kvm-1".to_owned(), "kvm-2".to_owned()]
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ServiceOfferingSpec {
+    pub name: Placed,
+    pub cpus: u32,
+    pub memory_mib: u32,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct TemplateSpec {
+    pub name: Placed,
+    pub os: String,
+    pub size_gib: u32,
 }
 
 #[derive(Debug, Deserialize)]

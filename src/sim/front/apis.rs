@@ -10,8 +10,10 @@ pub(super) fn list(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     let wanted = call.args.text("name");
     // Only what the caller's role allows (`ApiDiscoveryServiceImpl.java`).
     let forbidden = &call.world.account(call.caller).forbidden;
+    let root = call.world.is_root(call.caller);
     let found: Vec<ApiView> = COMMANDS
         .iter()
+        .filter(|command| root || !command.is_for_root())
         .filter(|command| forbidden.iter().all(|name| name != command.name))
         .filter(|command| wanted.is_none_or(|name| command.name == name))
         .map(ApiView::of)
@@ -69,6 +71,9 @@ impl ApiView {
                         Kind::Bool => "boolean",
                         Kind::Zone
                         | Kind::Offering
+                        | Kind::ServiceOffering
+                        | Kind::Template
+                        | Kind::Host
                         | Kind::Vm
                         | Kind::Volume
                         | Kind::Snapshot

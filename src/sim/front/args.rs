@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use crate::sim::world::{
-    AccountNo, OfferingNo, SnapshotNo, VmNo, VmSnapshotNo, VolumeNo, World, ZoneNo,
+    AccountNo, HostNo, OfferingNo, ServiceOfferingNo, SnapshotNo, TemplateNo, VmNo, VmSnapshotNo,
+    VolumeNo, World, ZoneNo,
 };
 
 use super::commands::{Command, Kind, Param};
@@ -24,6 +25,9 @@ enum Arg {
     Flag(bool),
     Zone(ZoneNo),
     Offering(OfferingNo),
+    ServiceOffering(ServiceOfferingNo),
+    Template(TemplateNo),
+    Host(HostNo),
     Vms(Vec<VmNo>),
     Volumes(Vec<VolumeNo>),
     Snapshots(Vec<SnapshotNo>),
@@ -93,6 +97,9 @@ impl Args {
                 | Arg::Flag(_)
                 | Arg::Zone(_)
                 | Arg::Offering(_)
+                | Arg::ServiceOffering(_)
+                | Arg::Template(_)
+                | Arg::Host(_)
                 | Arg::Job(_)
                 | Arg::Texts(_)
                 | Arg::Map(_) => Vec::new(),
@@ -162,6 +169,27 @@ impl Args {
 
     pub(super) fn offering(&self, name: &str) -> Option<OfferingNo> {
         let Some(Arg::Offering(no)) = self.0.get(name) else {
+            return None;
+        };
+        Some(*no)
+    }
+
+    pub(super) fn service_offering(&self, name: &str) -> Option<ServiceOfferingNo> {
+        let Some(Arg::ServiceOffering(no)) = self.0.get(name) else {
+            return None;
+        };
+        Some(*no)
+    }
+
+    pub(super) fn template(&self, name: &str) -> Option<TemplateNo> {
+        let Some(Arg::Template(no)) = self.0.get(name) else {
+            return None;
+        };
+        Some(*no)
+    }
+
+    pub(super) fn host(&self, name: &str) -> Option<HostNo> {
+        let Some(Arg::Host(no)) = self.0.get(name) else {
             return None;
         };
         Some(*no)
@@ -284,6 +312,11 @@ fn bind_text(world: &World, kind: Kind, text: &str) -> Result<Option<Arg>, Misfi
         Kind::Bool => Arg::Flag(text.eq_ignore_ascii_case("true")),
         Kind::Zone => Arg::Zone(resolve(text, |uuid| world.find_zone(uuid))?),
         Kind::Offering => Arg::Offering(resolve(text, |uuid| world.find_offering(uuid))?),
+        Kind::ServiceOffering => {
+            Arg::ServiceOffering(resolve(text, |uuid| world.find_service_offering(uuid))?)
+        }
+        Kind::Template => Arg::Template(resolve(text, |uuid| world.find_template(uuid))?),
+        Kind::Host => Arg::Host(resolve(text, |uuid| world.find_host(uuid))?),
         Kind::Vm => Arg::Vms(vec![resolve(text, |uuid| world.find_vm(uuid))?]),
         Kind::Vms => Arg::Vms(
             listed()

@@ -1,7 +1,9 @@
 //! The table of commands: what each is called, takes and does.
 
 use super::envelope::{Answer, ApiError};
-use super::{Call, apis, events, jobs, lists, snapshots, tags, vm_snapshots, vms, volumes};
+use super::{
+    Call, apis, catalog, events, jobs, lists, snapshots, tags, vm_snapshots, vms, volumes,
+};
 
 /// What a parameter is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +14,9 @@ pub(super) enum Kind {
     Bool,
     Zone,
     Offering,
+    ServiceOffering,
+    Template,
+    Host,
     Vm,
     Vms,
     Volume,
@@ -60,6 +65,12 @@ impl Command {
     /// Whether it changes nothing (`ApiServlet.java`, `GET_REQUEST_COMMANDS`).
     pub(super) fn only_reads(&self) -> bool {
         only_reads(self.name)
+    }
+
+    /// Whether roles other than root administrators' lack it (`authorized` of `ListHostsCmd.java`
+    /// and `MigrateVMCmd.java`).
+    pub(super) fn is_for_root(&self) -> bool {
+        matches!(self.name, "listHosts" | "migrateVirtualMachine")
     }
 
     /// Its own parameters and those of its shape.
@@ -229,6 +240,46 @@ pub(super) static COMMANDS: &[Command] = &[
         run: volumes::delete,
     },
     Command {
+        name: "deployVirtualMachine",
+        description: "Creates and automatically starts an Instance based on a service offering, disk offering, and Template.",
+        shape: Shape::Async,
+        params: &[
+            required("zoneid", Kind::Zone),
+            required("serviceofferingid", Kind::ServiceOffering),
+            required("templateid", Kind::Template),
+            optional("name", Kind::Text),
+            optional("displayname", Kind::Text),
+            optional("diskofferingid", Kind::Offering),
+            optional("size", Kind::Long),
+            optional("startvm", Kind::Bool),
+            optional("details", Kind::Map),
+            optional("hypervisor", Kind::Text),
+            optional("account", Kind::NotSimulated),
+            optional("domainid", Kind::NotSimulated),
+            optional("projectid", Kind::NotSimulated),
+            optional("affinitygroupids", Kind::NotSimulated),
+            optional("affinitygroupnames", Kind::NotSimulated),
+            optional("boottype", Kind::NotSimulated),
+            optional("customid", Kind::NotSimulated),
+            optional("datadiskofferinglist", Kind::NotSimulated),
+            optional("group", Kind::NotSimulated),
+            optional("hostid", Kind::NotSimulated),
+            optional("ipaddress", Kind::NotSimulated),
+            optional("iptonetworklist", Kind::NotSimulated),
+            optional("keyboard", Kind::NotSimulated),
+            optional("keypair", Kind::NotSimulated),
+            optional("keypairs", Kind::NotSimulated),
+            optional("networkids", Kind::NotSimulated),
+            optional("overridediskofferingid", Kind::NotSimulated),
+            optional("rootdisksize", Kind::NotSimulated),
+            optional("securitygroupids", Kind::NotSimulated),
+            optional("securitygroupnames", Kind::NotSimulated),
+            optional("userdata", Kind::NotSimulated),
+            optional("userdataid", Kind::NotSimulated),
+        ],
+        run: vms::deploy,
+    },
+    Command {
         name: "destroyVirtualMachine",
         description: "Destroys a virtual machine.",
         shape: Shape::Async,
@@ -337,6 +388,24 @@ pub(super) static COMMANDS: &[Command] = &[
         run: events::list,
     },
     Command {
+        name: "listHosts",
+        description: "Lists hosts.",
+        shape: Shape::List,
+        params: &[
+            optional("id", Kind::Host),
+            optional("name", Kind::Text),
+            optional("zoneid", Kind::Zone),
+            optional("type", Kind::Text),
+            optional("state", Kind::Text),
+            optional("virtualmachineid", Kind::NotSimulated),
+            optional("clusterid", Kind::NotSimulated),
+            optional("podid", Kind::NotSimulated),
+            optional("resourcestate", Kind::NotSimulated),
+            optional("details", Kind::Texts),
+        ],
+        run: catalog::hosts,
+    },
+    Command {
         name: "listIpForwardingRules",
         description: "List the IP forwarding rules",
         shape: Shape::List,
@@ -356,6 +425,24 @@ pub(super) static COMMANDS: &[Command] = &[
         shape: Shape::List,
         params: NETWORK_PARAMS,
         run: lists::of_networks,
+    },
+    Command {
+        name: "listServiceOfferings",
+        description: "Lists all available service offerings.",
+        shape: Shape::List,
+        params: &[
+            optional("id", Kind::ServiceOffering),
+            optional("name", Kind::Text),
+            optional("zoneid", Kind::Zone),
+            optional("issystem", Kind::Bool),
+            optional("listall", Kind::Bool),
+            optional("isrecursive", Kind::Bool),
+            optional("projectid", Kind::Project),
+            optional("account", Kind::NotSimulated),
+            optional("domainid", Kind::NotSimulated),
+            optional("virtualmachineid", Kind::NotSimulated),
+        ],
+        run: catalog::service_offerings,
     },
     Command {
         name: "listSnapshots",
@@ -395,6 +482,27 @@ pub(super) static COMMANDS: &[Command] = &[
             optional("customer", Kind::NotSimulated),
         ],
         run: tags::list,
+    },
+    Command {
+        name: "listTemplates",
+        description: "List all public, private, and privileged Templates.",
+        shape: Shape::List,
+        params: &[
+            required("templatefilter", Kind::Text),
+            optional("id", Kind::Template),
+            optional("name", Kind::Text),
+            optional("zoneid", Kind::Zone),
+            optional("hypervisor", Kind::Text),
+            optional("listall", Kind::Bool),
+            optional("isrecursive", Kind::Bool),
+            optional("projectid", Kind::Project),
+            optional("account", Kind::NotSimulated),
+            optional("domainid", Kind::NotSimulated),
+            optional("ids", Kind::NotSimulated),
+            optional("showremoved", Kind::NotSimulated),
+            optional("tags", Kind::NotSimulated),
+        ],
+        run: catalog::templates,
     },
     Command {
         name: "listVMSnapshot",
@@ -474,6 +582,18 @@ pub(super) static COMMANDS: &[Command] = &[
             optional("tags", Kind::NotSimulated),
         ],
         run: lists::zones,
+    },
+    Command {
+        name: "migrateVirtualMachine",
+        description: "Attempts Migration of a VM to a different host or Root volume of the vm to a different storage pool",
+        shape: Shape::Async,
+        params: &[
+            required("virtualmachineid", Kind::Vm),
+            optional("hostid", Kind::Host),
+            optional("autoselect", Kind::Bool),
+            optional("storageid", Kind::NotSimulated),
+        ],
+        run: vms::migrate,
     },
     Command {
         name: "queryAsyncJobResult",

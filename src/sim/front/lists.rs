@@ -138,7 +138,11 @@ pub(super) fn vms(call: &mut Call<'_>) -> Result<Answer, ApiError> {
         .collect();
     let rows: Vec<VmView> = found[page(args, world, found.len())?]
         .iter()
-        .map(|no| VmView::of(world, *no).seen_by(world.is_root(call.caller)))
+        .map(|no| {
+            VmView::of(world, *no)
+                .seen_by(world.is_root(call.caller))
+                .in_detail(args.texts("details"))
+        })
         .collect();
     Ok(Answer::list("virtualmachine", found.len(), &rows))
 }
@@ -197,7 +201,7 @@ pub(super) fn offerings(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::list("diskoffering", found.len(), &found[range]))
 }
 
-fn named(args: &Args, name: &str) -> bool {
+pub(super) fn named(args: &Args, name: &str) -> bool {
     args.text("name")
         .is_none_or(|wanted| collates_equal(wanted, name))
 }

@@ -2,7 +2,7 @@
 
 use crate::sim::refusal::Refusal;
 use crate::sim::view::VmView;
-use crate::sim::world::{EventKind, Resource, VmNo, Work};
+use crate::sim::world::{EventKind, EventState, NewVm, Resource, VmNo, Work};
 
 use super::Call;
 use super::envelope::{Answer, ApiError};
@@ -14,6 +14,66 @@ impl Call<'_> {
             .vm("id")
             .ok_or_else(|| Refusal::invalid("unable to find a virtual machine with id null").into())
     }
+}
+
+/// As with volumes, the rows are there before the answer.
+pub(super) fn deploy(call: &mut Call<'_>) -> Result<Answer, ApiError> {
+    let args = &call.args;
+    let (Some(zone), Some(service_offering), Some(template)) = (
+        args.zone("zoneid"),
+        args.service_offering("serviceofferingid"),
+        args.template("templateid"),
+    ) else {
+        return Err(Refusal::invalid("Unable to find zone by id null").into());
+    };
+    if let Some(hypervisor) = args.text("hypervisor")
+        && !hypervisor.eq_ignore_ascii_case("kvm")
+    {
+        return Err(Refusal::invalid(format!(
+            "Hypervisor type {hypervisor} is not the one of the template: KVM"
+        ))
+        .into());
+    }
+    let data = args.offering("diskofferingid");
+    let details = args.map("details").unwrap_or_default();
+    let new = NewVm {
+        name: args.text("name").map(str::to_owned),
+        display_name: args.text("displayname").map(str::to_owned),
+        zone,
+        service_offering,
+        template,
+        data: data.map(|offering| (offering, args.number("size"))),
+        details: details.iter().flatten().map(own).collect(),
+    };
+    let start = args.choice("startvm").unwrap_or(true);
+    let vm = call.world.create_vm(call.caller, new)?;
+    call.note(EventKind::VmCreate, Resource::Vm(vm), EventState::Created);
+    let job = call.submit(Work::DeployVm { vm, start })?;
+    Ok(Answer::created(call.world.vm(vm).uuid, job))
+}
+
+fn own((key, value): (&String, &String)) -> (String, String) {
+    (key.clone(), value.clone())
+}
+
+/// To the given host, or to any other unless `autoselect=false`.
+pub(super) fn migrate(call: &mut Call<'_>) -> Result<Answer, ApiError> {
+    let vm = call
+        .args
+        .vm("virtualmachineid")
+        .ok_or_else(|| Refusal::invalid("Unable to find the VM by id=null"))?;
+    let host = call.args.host("hostid");
+    let work = match (host, call.args.choice("autoselect")) {
+        (None, Some(false)) => Work::MigrateVm {
+            vm,
+            host: Err(Refusal::invalid(
+                "Please specify a host or storage as destination, or pass 'autoselect=true' to \
+                 automatically select a destination host which do not require storage migration",
+            )),
+        },
+        (host, _) => Work::MigrateVm { vm, host: Ok(host) },
+    };
+    Ok(Answer::job(call.submit(work)?))
 }
 
 pub(super) fn start(call: &mut Call<'_>) -> Result<Answer, ApiError> {
@@ -60,8 +120,7 @@ pub(super) fn update(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     let vm = call.vm_id()?;
     // `details[0].a=b` and `details[1].c=d` are one map.
     let details = call.args.map("details");
-    let details = details.map(|items| items.iter().flatten());
-    let details = details.map(|all| all.map(|(key, value)| (key.clone(), value.clone())));
+    let details = details.map(|items| items.iter().flatten().map(own));
     call.world.update_vm(
         vm,
         call.args.text("name"),

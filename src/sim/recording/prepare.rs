@@ -13,6 +13,9 @@ use crate::sim::world::{
 
 use super::Exchange;
 
+/// The size of a ROOT volume in GiB, where a VM shows none.
+const ROOT_GIB: u32 = 20;
+
 /// Lets what is under way come to its end.
 const SETTLE_MS: u64 = 3_600_000;
 
@@ -29,6 +32,7 @@ pub fn prepare(exchanges: &[Exchange], settings: Settings, now: SimTime) -> Worl
         admin,
         zones: BTreeMap::new(),
         offerings: BTreeMap::new(),
+        hosts: BTreeSet::new(),
         vms: BTreeMap::new(),
         world,
     };
@@ -44,6 +48,19 @@ pub fn prepare(exchanges: &[Exchange], settings: Settings, now: SimTime) -> Worl
         let size = size.map(|gib| gib.saturating_mul(GIB));
         let no = builder.world.add_offering(text(row, "name"), size);
         builder.offerings.insert(text(row, "id"), no);
+    }
+    // Service offerings and templates show on VMs. Here, all VMs count as made from the first.
+    if let Some(row) = seen.vms.last() {
+        let number = |name| row.get(name).and_then(Value::as_u64);
+        let number = |name| number(name).and_then(|number| u32::try_from(number).ok());
+        if let (Some(cpus), Some(memory)) = (number("cpunumber"), number("memory")) {
+            let name = text(row, "serviceofferingname");
+            builder.world.add_service_offering(name, cpus, memory);
+        }
+        if row.get("templateid").is_some() {
+            let (name, os) = (text(row, "templatename"), text(row, "osdisplayname"));
+            builder.world.add_template(name, os, ROOT_GIB);
+        }
     }
     // Lists show the newest first.
     for row in seen.vms.iter().rev() {
@@ -101,6 +118,8 @@ struct Builder<'a> {
     admin: AccountNo,
     zones: BTreeMap<&'a str, ZoneNo>,
     offerings: BTreeMap<&'a str, OfferingNo>,
+    /// Ids of those that are there already.
+    hosts: BTreeSet<&'a str>,
     vms: BTreeMap<&'a str, VmNo>,
 }
 
@@ -109,6 +128,10 @@ impl<'a> Builder<'a> {
         let Some(zone) = self.zones.get(text(row, "zoneid")) else {
             return;
         };
+        let host = text(row, "hostid");
+        if !host.is_empty() && self.hosts.insert(host) {
+            self.world.add_host(text(row, "hostname"), *zone);
+        }
         let state = match text(row, "state") {
             "Running" | "Starting" => VmState::Running,
             _ => VmState::Stopped,
@@ -119,10 +142,18 @@ impl<'a> Builder<'a> {
         self.vms.insert(text(row, "id"), no);
     }
 
-    /// A VM has its root volume already. What cannot be made is left out, and so becomes a
-    /// difference.
+    /// A VM has its root volume already, whose name comes from the VM's internal number. What cannot
+    /// be made is left out, and so becomes a difference.
     fn volume(&mut self, row: &'a Value) {
         if text(row, "type") == "ROOT" {
+            let vm = self.vms.get(text(row, "virtualmachineid"));
+            if let Some(root) = vm.and_then(|vm| self.world.vm(*vm).disks.get(&0).copied()) {
+                self.work(Work::Update {
+                    volume: root,
+                    name: Some(text(row, "name").to_owned()),
+                    delete_protection: None,
+                });
+            }
             return;
         }
         let offering = self.offerings.get(text(row, "diskofferingid")).copied();

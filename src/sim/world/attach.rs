@@ -86,7 +86,11 @@ impl World {
         }
         match target.state {
             VmState::Running | VmState::Stopped => {}
-            VmState::Starting | VmState::Stopping | VmState::Destroyed | VmState::Expunging => {
+            VmState::Starting
+            | VmState::Migrating
+            | VmState::Stopping
+            | VmState::Destroyed
+            | VmState::Expunging => {
                 return Err(Refusal::invalid(
                     "Please specify a VM that is either running or stopped.",
                 ));
@@ -411,7 +415,7 @@ impl World {
         let state = self.vm(vm).state;
         match state {
             VmState::Running | VmState::Stopped | VmState::Destroyed => {}
-            VmState::Starting | VmState::Stopping | VmState::Expunging => {
+            VmState::Starting | VmState::Migrating | VmState::Stopping | VmState::Expunging => {
                 return Err(Refusal::invalid(
                     "Please specify a VM that is either running or stopped.",
                 ));

@@ -176,11 +176,14 @@ impl World {
                 || format!("{name} is gone but has disks or tags"),
             )?;
             let runs = match vm.state {
-                VmState::Running | VmState::Stopping => true,
+                VmState::Running | VmState::Migrating | VmState::Stopping => true,
                 VmState::Starting | VmState::Stopped | VmState::Destroyed | VmState::Expunging => {
                     false
                 }
             };
+            ensure(self.vm_by_uuid.get(&vm.uuid) == Some(no), || {
+                format!("{name} cannot be found by its id")
+            })?;
             ensure(runs == vm.guest.is_some(), || {
                 format!("{name} is {} with the wrong guest", vm.state.as_str())
             })?;

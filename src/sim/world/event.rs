@@ -38,6 +38,10 @@ pub enum EventKind {
     SnapshotDelete,
     /// `SNAPSHOT.REVERT`.
     SnapshotRevert,
+    /// `VM.CREATE`.
+    VmCreate,
+    /// `VM.MIGRATE`.
+    VmMigrate,
     /// `VM.START`.
     VmStart,
     /// `VM.STOP`.
@@ -75,6 +79,8 @@ impl EventKind {
             Self::SnapshotCreate => "SNAPSHOT.CREATE",
             Self::SnapshotDelete => "SNAPSHOT.DELETE",
             Self::SnapshotRevert => "SNAPSHOT.REVERT",
+            Self::VmCreate => "VM.CREATE",
+            Self::VmMigrate => "VM.MIGRATE",
             Self::VmStart => "VM.START",
             Self::VmStop => "VM.STOP",
             Self::VmReboot => "VM.REBOOT",
@@ -102,6 +108,8 @@ impl EventKind {
             Self::SnapshotCreate => "creating snapshot",
             Self::SnapshotDelete => "deleting snapshot",
             Self::SnapshotRevert => "revert snapshot",
+            Self::VmCreate => "deploying Vm",
+            Self::VmMigrate => "migrating VM",
             Self::VmStart => "starting Vm",
             Self::VmStop => "stopping Vm",
             Self::VmReboot => "rebooting Vm",
@@ -322,6 +330,8 @@ const fn kind_of(work: &Work) -> EventKind {
         Work::DeleteVmSnapshot { .. } => EventKind::VmSnapshotDelete,
         Work::CreateTags { .. } => EventKind::CreateTags,
         Work::DeleteTags { .. } => EventKind::DeleteTags,
+        Work::DeployVm { .. } => EventKind::VmCreate,
+        Work::MigrateVm { .. } => EventKind::VmMigrate,
         Work::StartVm { .. } => EventKind::VmStart,
         Work::StopVm { .. } => EventKind::VmStop,
         Work::RebootVm { .. } => EventKind::VmReboot,

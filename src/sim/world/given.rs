@@ -90,12 +90,15 @@ impl World {
         };
         let row = self.vm_mut(no);
         row.created = given.created;
-        row.uuid = given.uuid.unwrap_or(row.uuid);
         row.os = given.os.unwrap_or_else(|| std::mem::take(&mut row.os));
         row.details = given
             .details
             .unwrap_or_else(|| std::mem::take(&mut row.details));
-        for volume in row.disks.clone().into_values() {
+        let disks = row.disks.clone();
+        if let Some(uuid) = given.uuid {
+            self.rename_vm(no, uuid);
+        }
+        for volume in disks.into_values() {
             self.volume_mut(volume).created = given.created;
         }
         if given.state == VmState::Running {

@@ -146,6 +146,7 @@ impl World {
                 self.volume(*held).uuid
             )));
         }
+        self.place(vm);
         let (root_bus, data_bus) = (self.root_bus(vm), self.data_bus(vm));
         self.vm_mut(vm).guest = Some(Guest::default());
         for volume in volumes {

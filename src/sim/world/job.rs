@@ -11,6 +11,7 @@ use crate::sim::refusal::Refusal;
 use crate::sim::time::SimTime;
 
 use super::World;
+use super::account::Role;
 use super::event::Resource;
 use super::rows::{
     AccountNo, JobNo, SnapshotNo, Vm, VmNo, VmSnapshotNo, VmState, Volume, VolumeNo, VolumeState,
@@ -346,9 +347,20 @@ impl World {
             Work::DeleteVmSnapshot { snapshot } => self.run_delete_vm_snapshot(snapshot, stage),
             Work::CreateTags { on, tags } => self.run_create_tags(account, on, &tags, stage),
             Work::DeleteTags { on, tags } => self.run_delete_tags(account, on, &tags, stage),
+            Work::DeployVm { vm, start } => self.run_deploy_vm(vm, start, stage),
+            Work::MigrateVm { vm, host } => self.run_migrate_vm(vm, host?, stage),
             Work::StartVm { vm } => self.run_start_vm(vm, stage),
             Work::StopVm { vm } => self.run_stop_vm(vm, stage),
             Work::RebootVm { vm } => self.run_reboot_vm(vm, stage),
+            Work::DestroyVm { expunge: true, .. } | Work::ExpungeVm { .. }
+                if stage == Stage::Submitted && self.account(account).role == Role::User =>
+            {
+                // `allow.user.expunge.recover.vm` is false.
+                Err(Refusal::denied(
+                    "Parameter expunge can be passed by Admin only. Or when the \
+                     allow.user.expunge.recover.vm key is set.",
+                ))
+            }
             Work::DestroyVm { vm, expunge } => self.run_destroy_vm(vm, expunge, stage),
             Work::ExpungeVm { vm } => self.run_expunge_vm(vm, stage),
         }
@@ -412,7 +424,7 @@ impl World {
             let row = self.vm_mut(vm);
             row.state = match row.state {
                 VmState::Starting => VmState::Stopped,
-                VmState::Stopping => VmState::Running,
+                VmState::Stopping | VmState::Migrating => VmState::Running,
                 // An expunge that failed can only be tried again (`VirtualMachine.java`).
                 VmState::Running | VmState::Stopped | VmState::Destroyed | VmState::Expunging => {
                     row.state

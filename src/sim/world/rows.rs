@@ -31,8 +31,14 @@ macro_rules! row_numbers {
 row_numbers! {
     /// The internal number of a zone.
     ZoneNo;
+    /// The internal number of a host.
+    HostNo;
     /// The internal number of a disk offering.
     OfferingNo;
+    /// The internal number of a service offering.
+    ServiceOfferingNo;
+    /// The internal number of a template.
+    TemplateNo;
     /// The internal number of an account.
     AccountNo;
     /// The internal number of a VM.
@@ -101,6 +107,8 @@ pub enum VmState {
     Starting,
     /// Runs.
     Running,
+    /// Runs, and is being moved to another host.
+    Migrating,
     /// Being stopped.
     Stopping,
     /// Does not run.
@@ -117,6 +125,7 @@ impl VmState {
         match self {
             Self::Starting => "Starting",
             Self::Running => "Running",
+            Self::Migrating => "Migrating",
             Self::Stopping => "Stopping",
             Self::Stopped => "Stopped",
             Self::Destroyed => "Destroyed",
@@ -140,6 +149,12 @@ pub struct Vm {
     pub account: AccountNo,
     /// The guest OS by its display name, which decides the bus of its disks.
     pub os: String,
+    /// What it was made from, where that is known.
+    pub template: Option<TemplateNo>,
+    /// How large it is, where that is known.
+    pub service_offering: Option<ServiceOfferingNo>,
+    /// The host it runs on, or ran on last.
+    pub host: Option<HostNo>,
     /// Its details, as `rootDiskController`.
     pub details: BTreeMap<String, String>,
     /// Its state.

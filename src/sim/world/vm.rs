@@ -15,13 +15,17 @@ impl World {
     /// Adds a VM with a ROOT volume. One that is not Running has never run: its ROOT volume is
     /// Allocated unless it is started once.
     pub fn add_vm(&mut self, name: &str, zone: ZoneNo, account: AccountNo, state: VmState) -> VmNo {
-        let no = VmNo(self.row());
+        let template = self.templates.keys().next().copied();
+        let service_offering = self.service_offerings.keys().next().copied();
         let vm = Vm {
             uuid: self.uuid(),
             name: name.to_owned(),
             display_name: name.to_owned(),
             zone,
             account,
+            template,
+            service_offering,
+            host: None,
             os: "Debian GNU/Linux 12 (64-bit)".to_owned(),
             details: BTreeMap::from([(
                 ROOT_DISK_CONTROLLER.to_owned(),
@@ -36,7 +40,7 @@ impl World {
             ignores_unplug: false,
             guest: None,
         };
-        self.vms.insert(no, vm);
+        let no = self.insert_vm(vm);
         let root = self.create_root(no, VolumeState::Ready);
         self.set_link(root, no, 0);
         if state == VmState::Running {

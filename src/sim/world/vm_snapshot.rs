@@ -52,7 +52,11 @@ impl World {
         }
         match row.state {
             VmState::Running | VmState::Stopped => {}
-            VmState::Starting | VmState::Stopping | VmState::Destroyed | VmState::Expunging => {
+            VmState::Starting
+            | VmState::Migrating
+            | VmState::Stopping
+            | VmState::Destroyed
+            | VmState::Expunging => {
                 return Err(Refusal::invalid(format!(
                     "Creating Instance Snapshot failed because Instance:{vm} is not in Running or \
                      Stopped state"

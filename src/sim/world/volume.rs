@@ -133,7 +133,11 @@ impl World {
         Ok((self.volume(snapshot.volume).offering, snapshot.size))
     }
 
-    fn new_size(&self, offering: OfferingNo, size_gib: Option<i64>) -> Result<u64, Refusal> {
+    pub(super) fn new_size(
+        &self,
+        offering: OfferingNo,
+        size_gib: Option<i64>,
+    ) -> Result<u64, Refusal> {
         if size_gib.is_some_and(|size| size <= 0) {
             return Err(Refusal::invalid("Disk size must be larger than 0"));
         }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::sim::refusal::{Refusal, RefusalClass};
 
 use super::event::Resource;
-use super::rows::{OfferingNo, SnapshotNo, Tag, Tagged, VmNo, VmSnapshotNo, VolumeNo};
+use super::rows::{HostNo, OfferingNo, SnapshotNo, Tag, Tagged, VmNo, VmSnapshotNo, VolumeNo};
 
 /// What a job does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -103,6 +103,20 @@ pub enum Work {
         /// Keys with or without a value; none at all: every tag.
         tags: Vec<(String, Option<String>)>,
     },
+    /// `deployVirtualMachine`: the rows exist already.
+    DeployVm {
+        /// Which VM.
+        vm: VmNo,
+        /// Whether it is started.
+        start: bool,
+    },
+    /// `migrateVirtualMachine`.
+    MigrateVm {
+        /// Which VM.
+        vm: VmNo,
+        /// To which host, any other if absent; or why not, which the job says.
+        host: Result<Option<HostNo>, Refusal>,
+    },
     /// `startVirtualMachine`.
     StartVm {
         /// Which VM.
@@ -180,6 +194,10 @@ impl Work {
             }
             Self::CreateTags { .. } => "org.apache.cloudstack.api.command.user.tag.CreateTagsCmd",
             Self::DeleteTags { .. } => "org.apache.cloudstack.api.command.user.tag.DeleteTagsCmd",
+            Self::DeployVm { .. } => {
+                "org.apache.cloudstack.api.command.admin.vm.DeployVMCmdByAdmin"
+            }
+            Self::MigrateVm { .. } => "org.apache.cloudstack.api.command.admin.vm.MigrateVMCmd",
             Self::StartVm { .. } => "org.apache.cloudstack.api.command.admin.vm.StartVMCmdByAdmin",
             Self::StopVm { .. } => "org.apache.cloudstack.api.command.admin.vm.StopVMCmdByAdmin",
             Self::RebootVm { .. } => {
@@ -207,7 +225,9 @@ impl Work {
             Self::CreateSnapshot { snapshot, .. }
             | Self::DeleteSnapshot { snapshot }
             | Self::RevertSnapshot { snapshot, .. } => Some(Resource::Snapshot(*snapshot)),
-            Self::StartVm { vm }
+            Self::DeployVm { vm, .. }
+            | Self::MigrateVm { vm, .. }
+            | Self::StartVm { vm }
             | Self::StopVm { vm }
             | Self::RebootVm { vm }
             | Self::DestroyVm { vm, .. }

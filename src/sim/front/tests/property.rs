@@ -7,7 +7,7 @@ use crate::sim::control::Side;
 use crate::sim::fault::Fault;
 use crate::sim::state;
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 20] = [
     "createVolume",
     "attachVolume",
     "detachVolume",
@@ -20,6 +20,8 @@ const COMMANDS: [&str; 18] = [
     "createSnapshot",
     "createVMSnapshot",
     "deleteVMSnapshot",
+    "deployVirtualMachine",
+    "migrateVirtualMachine",
     "startVirtualMachine",
     "stopVirtualMachine",
     "rebootVirtualMachine",
@@ -122,6 +124,12 @@ impl Rig {
                 .map(|(_, row)| row.uuid.to_string())
                 .collect()
         };
+        let (service_offering, template) = {
+            let world = self.front.world();
+            let offering = world.service_offerings().next().expect("one").1.uuid;
+            let template = world.templates().next().expect("one").1.uuid;
+            (offering.to_string(), template.to_string())
+        };
         let by_id = ("id", volume.as_str());
         let params: Vec<(&str, &str)> = match command {
             "createVolume" => vec![
@@ -149,6 +157,13 @@ impl Rig {
                 Some(snapshot) => vec![("vmsnapshotid", snapshot.as_str())],
                 None => return,
             },
+            "deployVirtualMachine" => vec![
+                ("zoneid", &zone),
+                ("serviceofferingid", &service_offering),
+                ("templateid", &template),
+                ("startvm", if flag { "true" } else { "false" }),
+            ],
+            "migrateVirtualMachine" => vec![("virtualmachineid", vm)],
             _ if command.ends_with("VirtualMachine") => vec![("id", vm)],
             "createTags" | "deleteTags" => vec![
                 ("resourceids", volume),

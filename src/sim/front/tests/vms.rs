@@ -1,6 +1,7 @@
 //! VMs, and on which buses their guests have their disks.
 
 use super::*;
+use crate::sim::fault::Fault;
 
 /// What describes the VM, the bus of a volume that is plugged into it while it runs, and the bus
 /// of the same volume after the VM was stopped and started.
@@ -235,5 +236,159 @@ impl Rig {
         let disks = crate::sim::host::disks_of(world, vm);
         let disk = disks.iter().find(|disk| disk.volume.to_string() == volume);
         disk.expect("it is plugged in").bus.as_str()
+    }
+}
+
+impl Rig {
+    fn ids_to_deploy(&mut self) -> [(&'static str, String); 3] {
+        let first = |listed: &Value, key: &str| text(&listed[key][0]["id"]);
+        let offering = self.call("listServiceOfferings", &[]);
+        let template = self.call("listTemplates", &[("templatefilter", "featured")]);
+        [
+            ("zoneid", self.zone()),
+            ("serviceofferingid", first(&offering, "serviceoffering")),
+            ("templateid", first(&template, "template")),
+        ]
+    }
+
+    fn deploy(&mut self, more: &[(&str, &str)]) -> Value {
+        let ids = self.ids_to_deploy();
+        let mut params: Vec<(&str, &str)> = ids.iter().map(|(k, v)| (*k, v.as_str())).collect();
+        params.extend_from_slice(more);
+        self.call("deployVirtualMachine", &params)
+    }
+
+    fn vm_by_id(&mut self, id: &str) -> Value {
+        self.call("listVirtualMachines", &[("id", id)])["virtualmachine"][0].clone()
+    }
+}
+
+#[test]
+fn a_vm_is_deployed_and_started() {
+    let mut rig = Rig::new();
+    let answer = rig.deploy(&[("name", "web-1"), ("details[0].rootDiskController", "scsi")]);
+    let id = text(&answer["id"]);
+    assert_eq!(rig.vm_by_id(&id)["name"], "web-1", "before its job began");
+    rig.pass(1);
+    assert_eq!(rig.vm_by_id(&id)["state"], "Starting");
+    rig.pass(5_000);
+    let job = rig.job(&text(&answer["jobid"]));
+    let vm = &job["jobresult"]["virtualmachine"];
+    assert_eq!(vm["state"], "Running", "{job}");
+    assert_eq!(vm["templatename"], "debian-12");
+    assert_eq!(vm["hostname"], "kvm-1");
+    let brief = rig.call("listVirtualMachines", &[("id", &id), ("details", "min")]);
+    let brief = &brief["virtualmachine"][0];
+    assert_eq!(brief.get("templatename"), None, "{brief}");
+    let root = rig.call("listVolumes", &[("virtualmachineid", &id)]);
+    let root = root["volume"][0].clone();
+    assert_eq!(root["state"], "Ready");
+    assert_eq!(root["type"], "ROOT");
+    assert_eq!(root["size"], 20_u64 << 30, "that of the template");
+    assert_eq!(
+        rig.plugged("web-1"),
+        [("sda".to_owned(), serial_of(&text(&root["id"])))]
+    );
+    let events = rig.call("listEvents", &[("type", "VM.CREATE")]);
+    assert_eq!(events["count"], 4, "{events}");
+}
+
+#[test]
+fn a_vm_that_is_not_started_keeps_its_volumes_allocated() {
+    let mut rig = Rig::new();
+    let offering = rig.offering("Custom OSSEA");
+    let answer = rig.deploy(&[
+        ("startvm", "false"),
+        ("diskofferingid", &offering),
+        ("size", "3"),
+    ]);
+    rig.pass(5_000);
+    let id = text(&answer["id"]);
+    let vm = rig.vm_by_id(&id);
+    assert_eq!(vm["state"], "Stopped");
+    assert!(text(&vm["name"]).starts_with("VM-"), "{vm}");
+    let volumes = |rig: &mut Rig| -> Vec<(String, String, u64)> {
+        let listed = rig.call("listVolumes", &[("virtualmachineid", &id)]);
+        let rows = listed["volume"].as_array().cloned().unwrap_or_default();
+        rows.iter()
+            .map(|row| {
+                let device = row["deviceid"].as_u64().expect("a device");
+                (text(&row["type"]), text(&row["state"]), device)
+            })
+            .collect()
+    };
+    let row = |kind: &str, state: &str, device| (kind.to_owned(), state.to_owned(), device);
+    assert_eq!(
+        volumes(&mut rig),
+        [row("DATADISK", "Allocated", 1), row("ROOT", "Allocated", 0)]
+    );
+    rig.done("startVirtualMachine", &[("id", &id)]);
+    assert_eq!(
+        volumes(&mut rig),
+        [row("DATADISK", "Ready", 1), row("ROOT", "Ready", 0)]
+    );
+}
+
+#[test]
+fn a_vm_moves_to_another_host_and_keeps_its_disks() {
+    let mut rig = Rig::new();
+    let (vm, _) = (rig.vm("appliance"), rig.create_on("data", "appliance"));
+    let before = rig.plugged("appliance");
+    let host = |rig: &mut Rig, name: &str| {
+        text(&rig.call("listHosts", &[("name", name)])["host"][0]["id"])
+    };
+    let (one, two) = (host(&mut rig, "kvm-1"), host(&mut rig, "kvm-2"));
+    let here = [("virtualmachineid", vm.as_str()), ("hostid", one.as_str())];
+    let (code, words) = rig.fails("migrateVirtualMachine", &here);
+    assert_eq!(code, 431);
+    assert!(words.contains("already present"), "{words}");
+    let there = [("virtualmachineid", vm.as_str()), ("hostid", two.as_str())];
+    let job = rig.submit("migrateVirtualMachine", &there);
+    rig.pass(1);
+    assert_eq!(rig.state_of(&vm), "Migrating");
+    let other = rig.create("other", 1);
+    let (code, _) = rig.fails("attachVolume", &[("id", &other), ("virtualmachineid", &vm)]);
+    assert_eq!(code, 431, "neither running nor stopped");
+    assert_eq!(
+        rig.job(&job)["jobresult"]["virtualmachine"]["hostname"],
+        "kvm-2"
+    );
+    assert_eq!(rig.plugged("appliance"), before);
+    // Without a host it goes to any other.
+    let done = rig.done("migrateVirtualMachine", &[("virtualmachineid", &vm)]);
+    assert_eq!(done["jobresult"]["virtualmachine"]["hostname"], "kvm-1");
+    // A restart of the management server in between leaves it where it is.
+    rig.submit("migrateVirtualMachine", &there);
+    rig.pass(1);
+    rig.front.inject(Fault::Restart {
+        keep_plugged: false,
+    });
+    rig.pass(5_000);
+    assert_eq!(rig.vm_by_id(&vm)["hostname"], "kvm-1");
+    assert_eq!(rig.state_of(&vm), "Running");
+    let stopped = rig.vm("test-vm");
+    let (code, _) = rig.fails("migrateVirtualMachine", &[("virtualmachineid", &stopped)]);
+    assert_eq!(code, 431);
+}
+
+#[test]
+fn what_cannot_be_deployed_is_refused_at_once() {
+    let mut rig = Rig::new();
+    let custom = rig.offering("Custom OSSEA");
+    for (more, words) in [
+        (vec![("name", "1st")], "Invalid name"),
+        (vec![("diskofferingid", custom.as_str())], "custom size"),
+        (vec![("hypervisor", "VMware")], "VMware"),
+    ] {
+        let ids = rig.ids_to_deploy();
+        let mut params: Vec<(&str, &str)> = ids.iter().map(|(k, v)| (*k, v.as_str())).collect();
+        params.extend(more);
+        let (code, _, text) = rig.refused("deployVirtualMachine", &params);
+        assert_eq!(code, 431, "{text}");
+        assert!(text.contains(words), "{text}");
+    }
+    for (filter, code) in [("mine", 530), ("all", 200), ("self", 200)] {
+        let answer = rig.send("listTemplates", &[("templatefilter", filter)]);
+        assert_eq!(answer.status, code, "{}", answer.body);
     }
 }

@@ -220,10 +220,13 @@ fn jobs_accept_nonsense_and_fail_in_their_own_words() {
     let on = rig.create_on("on", "appliance");
     let off = rig.create("off", 4);
     let row = rig.create("row", 1);
-    let root = rig.call("listVolumes", &[("type", "ROOT"), ("name", "ROOT-6")]);
+    let (appliance, test_vm) = (rig.vm("appliance"), rig.vm("test-vm"));
+    let root = rig.call(
+        "listVolumes",
+        &[("type", "ROOT"), ("virtualmachineid", &appliance)],
+    );
     assert_eq!(root["count"], 1, "{root}");
     let root = text(&root["volume"][0]["id"]);
-    let (appliance, test_vm) = (rig.vm("appliance"), rig.vm("test-vm"));
     let (appliance, test_vm) = (
         ("virtualmachineid", appliance.as_str()),
         ("virtualmachineid", test_vm.as_str()),
