@@ -77,6 +77,7 @@ fn large() -> World {
     }
     for n in 0..VOLUMES {
         let new = NewVolume {
+            owner: None,
             name: Some(format!("volume-{n}")),
             zone: Some(zone),
             offering: Some(offering),
@@ -104,6 +105,7 @@ fn steps() -> f64 {
     for n in 0..1_000 {
         let vm = world.add_vm(&format!("vm-{n}"), zone, account, VmState::Running);
         let new = NewVolume {
+            owner: None,
             name: Some(format!("volume-{n}")),
             zone: Some(zone),
             offering: Some(offering),

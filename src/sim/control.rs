@@ -234,6 +234,7 @@ impl World {
         let missing = || Refusal::invalid("this world has no account");
         let account = self.accounts().next().ok_or_else(missing)?.0;
         let new = NewVolume {
+            owner: None,
             name: Some(name.to_owned()),
             zone: self.zones().next().map(|(no, _)| no),
             offering: self

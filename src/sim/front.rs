@@ -10,6 +10,7 @@ mod events;
 mod jobs;
 mod lists;
 mod mishaps;
+mod owners;
 mod params;
 mod sign;
 mod snapshots;

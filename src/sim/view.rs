@@ -6,6 +6,7 @@
 
 mod catalog;
 mod event;
+mod owner;
 mod snapshot;
 mod vm_snapshot;
 
@@ -16,14 +17,17 @@ use uuid::Uuid;
 
 use super::time::SimTime;
 use super::world::{
-    Account, DOMAIN, GIB, Job, JobState, Offering, OfferingNo, Outcome, Resource, Tag, Tagged, Vm,
-    VmNo, Volume, VolumeNo, VolumeState, World, Zone,
+    Account, GIB, Job, JobState, Offering, OfferingNo, Outcome, Resource, Tag, Tagged, Vm, VmNo,
+    Volume, VolumeNo, VolumeState, World, Zone,
 };
 
 pub use catalog::{HostView, ServiceOfferingView, TemplateView};
 pub use event::EventView;
+pub use owner::{AccountView, DomainView, ProjectView, UserView};
 pub use snapshot::SnapshotView;
 pub use vm_snapshot::VmSnapshotView;
+
+use owner::OwnerView;
 
 /// The hypervisor of every host.
 const HYPERVISOR: &str = "KVM";
@@ -45,10 +49,8 @@ pub struct VolumeView {
     size: u64,
     created: String,
     state: &'static str,
-    account: String,
-    domainid: Uuid,
-    domain: &'static str,
-    domainpath: &'static str,
+    #[serde(flatten)]
+    owner: OwnerView,
     #[serde(flatten)]
     attachment: Option<AttachmentView>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -126,10 +128,7 @@ impl VolumeView {
             size: row.size,
             created: row.created.to_string(),
             state: row.state.as_str(),
-            account: world.account(row.account).name.clone(),
-            domainid: world.domain(),
-            domain: DOMAIN,
-            domainpath: DOMAIN,
+            owner: OwnerView::of(world, row.account),
             attachment: attachment(world, row),
             diskofferingid: offering.map(|offering| offering.uuid),
             diskofferingname: offering.map(|offering| offering.name.clone()),
@@ -192,10 +191,8 @@ pub struct TagView {
     value: String,
     resourcetype: &'static str,
     resourceid: Uuid,
-    account: String,
-    domainid: Uuid,
-    domain: &'static str,
-    domainpath: &'static str,
+    #[serde(flatten)]
+    owner: OwnerView,
 }
 
 impl TagView {
@@ -210,10 +207,7 @@ impl TagView {
             value: tag.value.clone(),
             resourcetype,
             resourceid,
-            account: world.account(account).name.clone(),
-            domainid: world.domain(),
-            domain: DOMAIN,
-            domainpath: DOMAIN,
+            owner: OwnerView::of(world, account),
         }
     }
 }
@@ -232,10 +226,8 @@ pub struct VmView {
     #[serde(skip_serializing_if = "Option::is_none")]
     instancename: Option<String>,
     state: &'static str,
-    account: String,
-    domainid: Uuid,
-    domain: &'static str,
-    domainpath: &'static str,
+    #[serde(flatten)]
+    owner: OwnerView,
     created: String,
     zoneid: Uuid,
     zonename: String,
@@ -303,10 +295,7 @@ impl VmView {
             displayname: row.display_name.clone(),
             instancename: Some(format!("i-2-{no}-VM")),
             state: row.state.as_str(),
-            account: world.account(row.account).name.clone(),
-            domainid: world.domain(),
-            domain: DOMAIN,
-            domainpath: DOMAIN,
+            owner: OwnerView::of(world, row.account),
             created: row.created.to_string(),
             zoneid: zone.uuid,
             zonename: zone.name.clone(),
@@ -450,7 +439,7 @@ pub struct JobView<'a> {
     accountid: Uuid,
     account: &'a str,
     domainid: Uuid,
-    domainpath: &'static str,
+    domainpath: String,
     userid: Uuid,
     cmd: String,
     jobstatus: u8,
@@ -507,8 +496,8 @@ impl<'a> JobView<'a> {
         Self {
             accountid: account.uuid,
             account: &account.name,
-            domainid: world.domain(),
-            domainpath: DOMAIN,
+            domainid: world.domain(account.domain).uuid,
+            domainpath: world.domain_path(account.domain),
             userid: account.user,
             cmd: job.work.class_for(root),
             jobstatus: status,

@@ -16,6 +16,7 @@ mod given;
 mod guest;
 mod job;
 mod migrate;
+mod owner;
 mod resize;
 mod rows;
 mod snapshot;
@@ -32,7 +33,7 @@ use uuid::Uuid;
 
 use super::time::SimTime;
 
-pub use account::{Limits, Role};
+pub use account::{Limits, Role, Usage};
 pub use bus::{Bus, DATA_DISK_CONTROLLER, ROOT_DISK_CONTROLLER};
 pub use catalog::{Host, ServiceOffering, Template};
 pub use custom::{Taken, custom_id};
@@ -41,11 +42,12 @@ pub use event::{EventKind, EventRow, EventState, Resource};
 pub use given::{GivenVm, GivenVolume};
 pub use guest::{Disk, Guest};
 pub use job::{Job, JobState, Outcome, Trouble};
+pub use owner::{Asked, AskedProject, Domain, Project, Scope};
 pub use rows::{
-    Account, AccountNo, Attachment, GIB, HostNo, JobNo, Offering, OfferingNo, ServiceOfferingNo,
-    Snapshot, SnapshotNo, SnapshotState, Tag, Tagged, TemplateNo, Vm, VmNo, VmSnapshot,
-    VmSnapshotNo, VmSnapshotState, VmState, Volume, VolumeKind, VolumeNo, VolumeState, Zone,
-    ZoneNo, collates_equal,
+    Account, AccountNo, Attachment, DomainNo, GIB, HostNo, JobNo, Offering, OfferingNo, ProjectNo,
+    ServiceOfferingNo, Snapshot, SnapshotNo, SnapshotState, Tag, Tagged, TemplateNo, Vm, VmNo,
+    VmSnapshot, VmSnapshotNo, VmSnapshotState, VmState, Volume, VolumeKind, VolumeNo, VolumeState,
+    Zone, ZoneNo, collates_equal,
 };
 pub(super) use tag::no_resource;
 pub use vm_snapshot::NewVmSnapshot;
@@ -55,8 +57,8 @@ pub use work::Work;
 
 use job::Event;
 
-/// The only domain.
-pub const DOMAIN: &str = "ROOT";
+/// The domain that all others are in.
+pub const ROOT_DOMAIN: &str = "ROOT";
 
 /// The API key of the default world's `admin`.
 pub const ADMIN_API_KEY: &str =
@@ -196,14 +198,18 @@ pub struct World {
     #[serde(with = "crate::sim::serial::dice")]
     rng: fastrand::Rng,
     now: SimTime,
-    domain: Uuid,
     management_server: Uuid,
+    domains: BTreeMap<DomainNo, Domain>,
+    projects: BTreeMap<ProjectNo, Project>,
     zones: BTreeMap<ZoneNo, Zone>,
     offerings: BTreeMap<OfferingNo, Offering>,
     service_offerings: BTreeMap<ServiceOfferingNo, ServiceOffering>,
     templates: BTreeMap<TemplateNo, Template>,
     hosts: BTreeMap<HostNo, Host>,
     accounts: BTreeMap<AccountNo, Account>,
+    account_by_key: BTreeMap<String, AccountNo>,
+    /// What each account has: the sums over its volumes that are not removed.
+    usages: BTreeMap<AccountNo, Usage>,
     vms: BTreeMap<VmNo, Vm>,
     volumes: BTreeMap<VolumeNo, Volume>,
     snapshots: BTreeMap<SnapshotNo, Snapshot>,
@@ -240,7 +246,17 @@ impl World {
     pub fn new(settings: Settings, now: SimTime) -> Self {
         let mut rng = fastrand::Rng::with_seed(settings.seed);
         Self {
-            domain: random_uuid(&mut rng),
+            domains: BTreeMap::from([(
+                DomainNo(1),
+                Domain {
+                    uuid: random_uuid(&mut rng),
+                    name: ROOT_DOMAIN.to_owned(),
+                    parent: None,
+                    limits: Limits::default(),
+                    created: now,
+                },
+            )]),
+            projects: BTreeMap::new(),
             management_server: random_uuid(&mut rng),
             settings,
             rng,
@@ -251,6 +267,8 @@ impl World {
             templates: BTreeMap::new(),
             hosts: BTreeMap::new(),
             accounts: BTreeMap::new(),
+            account_by_key: BTreeMap::new(),
+            usages: BTreeMap::new(),
             vms: BTreeMap::new(),
             volumes: BTreeMap::new(),
             snapshots: BTreeMap::new(),
@@ -298,22 +316,33 @@ impl World {
         world
     }
 
-    /// Adds an account.
+    /// Adds an account to ROOT.
     pub fn add_account(&mut self, name: &str, api_key: &str, secret_key: &str) -> AccountNo {
         let no = AccountNo(self.row());
         let account = Account {
             uuid: self.uuid(),
             user: self.uuid(),
             name: name.to_owned(),
+            domain: self.root_domain(),
+            project: None,
             api_key: api_key.to_owned(),
             secret_key: secret_key.to_owned(),
             role: Role::RootAdmin,
             limits: Limits::default(),
             forbidden: Vec::new(),
             enabled: true,
+            created: self.now,
         };
         self.accounts.insert(no, account);
+        self.account_by_key.insert(api_key.to_owned(), no);
         no
+    }
+
+    /// Moves an account to another domain, as long as it is new.
+    pub fn place_account(&mut self, no: AccountNo, domain: DomainNo) {
+        if let Some(account) = self.accounts.get_mut(&no) {
+            account.domain = domain;
+        }
     }
 
     /// Enables or disables an account.
@@ -399,11 +428,6 @@ impl World {
         self.agenda.keys().next().map(|(at, _)| *at)
     }
 
-    /// The id of the only domain.
-    pub const fn domain(&self) -> Uuid {
-        self.domain
-    }
-
     /// The id of the management server.
     pub const fn management_server(&self) -> Uuid {
         self.management_server
@@ -483,7 +507,7 @@ impl World {
 
     /// The account with this API key.
     pub fn find_account(&self, api_key: &str) -> Option<AccountNo> {
-        find(&self.accounts, |account| account.api_key == api_key)
+        self.account_by_key.get(api_key).copied()
     }
 
     /// The VM with this id, perhaps a removed one.

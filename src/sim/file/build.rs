@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use crate::sim::time::SimTime;
 use crate::sim::world::{
-    AccountNo, GIB, GivenVm, GivenVolume, OfferingNo, Tag, VmNo, VmState, VolumeState, World,
-    ZoneNo,
+    AccountNo, DomainNo, GIB, GivenVm, GivenVolume, OfferingNo, ROOT_DOMAIN, Tag, VmNo, VmState,
+    VolumeState, World, ZoneNo,
 };
 
-use super::world::{OfferingSpec, VmGiven, VmSpec, VolumeSpec, WorldFile};
+use super::world::{DomainSpec, OfferingSpec, ProjectSpec, VmGiven, VmSpec, VolumeSpec, WorldFile};
 use super::{FileError, Mistake, Placed};
 
 /// What has a name in a file, in the order of the file.
@@ -67,8 +67,11 @@ impl<No: Copy> Named<No> {
 
 struct Builder {
     world: World,
+    domains: Named<DomainNo>,
     zones: Named<ZoneNo>,
     accounts: Named<AccountNo>,
+    /// Projects, by the accounts their things belong to.
+    projects: Named<AccountNo>,
     offerings: Named<OfferingNo>,
     vms: Named<VmNo>,
     /// VMs are as old as the oldest volume: rows are numbered by age.
@@ -86,7 +89,9 @@ impl WorldFile {
         let mut builder = Builder {
             oldest: now.shifted(-ages.max().unwrap_or(0)),
             world: World::new(self.settings, now),
+            domains: Named::new("domain"),
             zones: Named::new("zone"),
+            projects: Named::new("project"),
             accounts: Named::new("account"),
             offerings: Named::new("offering"),
             vms: Named::new("VM"),
@@ -100,6 +105,12 @@ impl Builder {
     fn all(&mut self, file: WorldFile) -> Result<(), Mistake> {
         let standard = WorldFile::standard();
         let or_standard = "the standard file has every section";
+        let root = self.world.root_domain();
+        self.domains.first = Some(root);
+        self.domains.by_name.insert(ROOT_DOMAIN.to_owned(), root);
+        for domain in file.domains.into_iter().flatten() {
+            self.domain(&domain)?;
+        }
         for account in file.accounts.or(standard.accounts).expect(or_standard) {
             if self.world.find_account(&account.api_key.value).is_some() {
                 let text = "another account has this key";
@@ -110,10 +121,15 @@ impl Builder {
                 .world
                 .add_account(&name.value, key, &account.secret_key);
             self.world.enable_account(no, account.enabled);
+            let domain = self.domains.find_or_first(account.domain.as_ref(), name)?;
+            self.world.place_account(no, domain);
             let (role, limits) = (account.role, account.limits);
             self.world
                 .restrict_account(no, role, limits, &account.forbidden);
             self.accounts.add(name, no)?;
+        }
+        for project in file.projects.into_iter().flatten() {
+            self.project(&project)?;
         }
         for zone in file.zones.or(standard.zones).expect(or_standard) {
             let no = self.world.add_zone(&zone.name.value);
@@ -145,6 +161,51 @@ impl Builder {
         Ok(())
     }
 
+    fn domain(&mut self, spec: &DomainSpec) -> Result<(), Mistake> {
+        let Some((above, name)) = spec.path.value.rsplit_once('/') else {
+            let text = format!(
+                "{} is not a path below ROOT, as ROOT/sales",
+                spec.path.value
+            );
+            return Err(Mistake::at(&spec.path, text));
+        };
+        let parent = self.domains.by_name.get(above).copied().ok_or_else(|| {
+            let text = format!("there is no domain {above} yet: list it first");
+            Mistake::at(&spec.path, text)
+        })?;
+        let no = self.world.add_domain(name, parent, spec.limits);
+        self.domains.add(&spec.path, no)
+    }
+
+    fn project(&mut self, spec: &ProjectSpec) -> Result<(), Mistake> {
+        let members = std::iter::once(&spec.owner).chain(&spec.members);
+        let members: Vec<AccountNo> = members
+            .map(|name| self.accounts.find(name))
+            .collect::<Result<_, _>>()?;
+        let no = self
+            .world
+            .add_project(&spec.name.value, &members, spec.limits);
+        let account = self.world.project(no).account;
+        self.projects.add(&spec.name, account)
+    }
+
+    /// Whose something is, if that is said: an account's or a project's.
+    fn owner(
+        &self,
+        account: Option<&Placed>,
+        project: Option<&Placed>,
+    ) -> Result<Option<AccountNo>, Mistake> {
+        match (account, project) {
+            (Some(_), Some(project)) => {
+                let text = "it belongs to an account or to a project, not to both";
+                Err(Mistake::at(project, text))
+            }
+            (Some(account), None) => self.accounts.find(account).map(Some),
+            (None, Some(project)) => self.projects.find(project).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+
     fn offering(&mut self, spec: &OfferingSpec) -> Result<(), Mistake> {
         let size = spec
             .size_gib
@@ -159,9 +220,10 @@ impl Builder {
             uuid: spec.id,
             name: spec.name.value.clone(),
             zone: self.zones.find_or_first(spec.zone.as_ref(), &spec.name)?,
-            account: self
-                .accounts
-                .find_or_first(spec.account.as_ref(), &spec.name)?,
+            account: match self.owner(spec.account.as_ref(), spec.project.as_ref())? {
+                Some(owner) => owner,
+                None => self.accounts.find_or_first(None, &spec.name)?,
+            },
             os: spec.os.clone(),
             details: spec.details.clone(),
             state: match spec.state {
@@ -216,9 +278,13 @@ impl Builder {
                 (None, Some((zone, ..))) => zone,
                 (zone, _) => self.zones.find_or_first(zone.as_ref(), &spec.name)?,
             },
-            account: match (&spec.account, at_home) {
+            account: match (
+                self.owner(spec.account.as_ref(), spec.project.as_ref())?,
+                at_home,
+            ) {
+                (Some(owner), _) => owner,
                 (None, Some((_, account, _))) => account,
-                (account, _) => self.accounts.find_or_first(account.as_ref(), &spec.name)?,
+                (None, None) => self.accounts.find_or_first(None, &spec.name)?,
             },
             state: match (spec.state, at_home) {
                 (Some(state), _) => state.into(),

@@ -96,7 +96,7 @@ fn mistakes_in_worlds_are_told_with_their_place() {
     for (text, expected) in [
         (
             "setings: {}",
-            "w.yaml:1:1: unknown field `setings`, expected one of settings, zones",
+            "w.yaml:1:1: unknown field `setings`, expected one of settings, domains, zones",
         ),
         (
             "settings:\n  pageSze: 3",

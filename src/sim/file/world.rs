@@ -19,13 +19,35 @@ pub struct WorldFile {
     /// Seed, latencies and limits.
     #[serde(default)]
     pub settings: Settings,
+    pub(super) domains: Option<Vec<DomainSpec>>,
     pub(super) zones: Option<Vec<ZoneSpec>>,
     pub(super) offerings: Option<Vec<OfferingSpec>>,
     pub(super) service_offerings: Option<Vec<ServiceOfferingSpec>>,
     pub(super) templates: Option<Vec<TemplateSpec>>,
     pub(super) accounts: Option<Vec<AccountSpec>>,
+    pub(super) projects: Option<Vec<ProjectSpec>>,
     pub(super) vms: Option<Vec<VmSpec>>,
     pub(super) volumes: Option<Vec<VolumeSpec>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct DomainSpec {
+    /// As `ROOT/sales`; the domain above comes first.
+    pub path: Placed,
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ProjectSpec {
+    pub name: Placed,
+    pub owner: Placed,
+    #[serde(default)]
+    pub members: Vec<Placed>,
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 #[derive(Debug, Deserialize)]
@@ -73,6 +95,8 @@ pub(super) struct AccountSpec {
     pub name: Placed,
     pub api_key: Placed,
     pub secret_key: String,
+    /// By its path; absent: ROOT.
+    pub domain: Option<Placed>,
     #[serde(default = "yes")]
     pub enabled: bool,
     /// Absent: a root administrator.
@@ -96,8 +120,9 @@ pub(super) struct VmSpec {
     pub id: Option<Uuid>,
     /// Absent: the first.
     pub zone: Option<Placed>,
-    /// Absent: the first.
+    /// Absent: that of the project, or the first.
     pub account: Option<Placed>,
+    pub project: Option<Placed>,
     #[serde(default)]
     pub state: VmGiven,
     /// Absent: the usual one.
@@ -127,8 +152,9 @@ pub(super) struct VolumeSpec {
     pub offering: Option<Placed>,
     /// Absent: that of its VM, or the first.
     pub zone: Option<Placed>,
-    /// Absent: that of its VM, or the first.
+    /// Absent: that of the project, of its VM, or the first.
     pub account: Option<Placed>,
+    pub project: Option<Placed>,
     /// Absent: Ready on a VM that was started, Allocated otherwise.
     pub state: Option<VolumeGiven>,
     pub attached_to: Option<Placed>,

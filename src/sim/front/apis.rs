@@ -79,6 +79,7 @@ impl ApiView {
                         | Kind::Snapshot
                         | Kind::VmSnapshot
                         | Kind::Job
+                        | Kind::Domain
                         | Kind::Project => "uuid",
                         Kind::Vms
                         | Kind::Volumes

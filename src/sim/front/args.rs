@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use crate::sim::world::{
-    AccountNo, HostNo, OfferingNo, ServiceOfferingNo, SnapshotNo, TemplateNo, VmNo, VmSnapshotNo,
-    VolumeNo, World, ZoneNo,
+    AccountNo, AskedProject, DomainNo, HostNo, OfferingNo, ServiceOfferingNo, SnapshotNo,
+    TemplateNo, VmNo, VmSnapshotNo, VolumeNo, World, ZoneNo,
 };
 
 use super::commands::{Command, Kind, Param};
@@ -23,6 +23,8 @@ enum Arg {
     Text(String),
     Number(i64),
     Flag(bool),
+    Domain(DomainNo),
+    Project(AskedProject),
     Zone(ZoneNo),
     Offering(OfferingNo),
     ServiceOffering(ServiceOfferingNo),
@@ -95,6 +97,8 @@ impl Args {
                 Arg::Text(_)
                 | Arg::Number(_)
                 | Arg::Flag(_)
+                | Arg::Domain(_)
+                | Arg::Project(_)
                 | Arg::Zone(_)
                 | Arg::Offering(_)
                 | Arg::ServiceOffering(_)
@@ -158,6 +162,20 @@ impl Args {
             return None;
         };
         Some(nos)
+    }
+
+    pub(super) fn domain(&self, name: &str) -> Option<DomainNo> {
+        let Some(Arg::Domain(no)) = self.0.get(name) else {
+            return None;
+        };
+        Some(*no)
+    }
+
+    pub(super) fn project(&self, name: &str) -> Option<AskedProject> {
+        let Some(Arg::Project(asked)) = self.0.get(name) else {
+            return None;
+        };
+        Some(*asked)
     }
 
     pub(super) fn zone(&self, name: &str) -> Option<ZoneNo> {
@@ -346,9 +364,12 @@ fn bind_text(world: &World, kind: Kind, text: &str) -> Result<Option<Arg>, Misfi
         Kind::Job => Arg::Job(resolve(text, |uuid| {
             world.find_job(uuid).map(|job| job.uuid)
         })?),
-        // There are no projects. -1 means all of the caller's and is not looked up.
-        Kind::Project if text == "-1" => Arg::Number(-1),
-        Kind::Project => return Err(Misfit::NoSuchEntity(text.to_owned())),
+        Kind::Domain => Arg::Domain(resolve(text, |uuid| world.find_domain(uuid))?),
+        // -1 is not looked up.
+        Kind::Project if text == "-1" => Arg::Project(AskedProject::All),
+        Kind::Project => Arg::Project(AskedProject::One(resolve(text, |uuid| {
+            world.find_project(uuid)
+        })?)),
         Kind::Texts => Arg::Texts(listed().map(str::to_owned).collect()),
         Kind::Map | Kind::NotSimulated => return Err(Misfit::Illegal),
     }))

@@ -37,7 +37,7 @@ pub(super) fn list(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     let resource = args.text("resourceid").map(uuid);
     // The event itself, and all that are linked to it.
     let start = args.text("startid").map(uuid);
-    let listall = args.flag("listall") || id.is_some();
+    let scope = call.scope("id")?;
     let keyword = args.text("keyword").map(str::to_lowercase);
     let same = |name: &str, value: &str| {
         args.text(name)
@@ -45,8 +45,7 @@ pub(super) fn list(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     };
     let wanted = |row: &EventRow| {
         let own = EventRow::uuid(row.no);
-        world.sees(call.caller, row.account, listall)
-            && args.number("projectid").is_none()
+        scope.shows(world, row.owner)
             && id.is_none_or(|id| id == Some(own))
             && start.is_none_or(|start| {
                 start == Some(own) || (start.is_some() && start == row.parent.map(EventRow::uuid))

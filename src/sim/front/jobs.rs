@@ -54,10 +54,11 @@ pub(super) fn query(call: &mut Call<'_>) -> Result<Answer, ApiError> {
 
 /// Pending jobs only.
 pub(super) fn list(call: &mut Call<'_>) -> Result<Answer, ApiError> {
-    let listall = call.args.flag("listall");
+    // Jobs have no id parameter.
+    let scope = call.scope("")?;
     let keyword = call.args.text("keyword").map(str::to_lowercase);
     let visible = |job: &&Job| {
-        call.world.sees(call.caller, job.account, listall)
+        scope.shows(call.world, job.account)
             && keyword
                 .as_ref()
                 .is_none_or(|keyword| job.work.class().to_lowercase().contains(keyword))

@@ -112,11 +112,10 @@ pub(super) fn vms(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     }
     let tags = tag_filter(args)?;
     let keyword = args.text("keyword").map(str::to_lowercase);
-    let listall = args.flag("listall") || args.has("id");
+    let scope = call.scope("id")?;
     let wanted = |no: VmNo, vm: &Vm| {
         !vm.removed
-            && world.sees(call.caller, vm.account, listall)
-            && args.number("projectid").is_none()
+            && scope.shows(world, vm.account)
             && args.vm("id").is_none_or(|id| id == no)
             && args.vms("ids").is_none_or(|ids| ids.contains(&no))
             && args.zone("zoneid").is_none_or(|zone| zone == vm.zone)

@@ -57,11 +57,10 @@ pub(super) fn list(call: &mut Call<'_>) -> Result<Answer, ApiError> {
         return Err(both_ids());
     }
     let keyword = args.text("keyword").map(str::to_lowercase);
-    let listall = args.flag("listall") || args.has("id");
+    let scope = call.scope("id")?;
     let wanted = |no: SnapshotNo, row: &Snapshot| {
         !row.removed
-            && world.sees(call.caller, row.account, listall)
-            && args.number("projectid").is_none()
+            && scope.shows(world, row.account)
             && args.snapshot("id").is_none_or(|id| id == no)
             && args.snapshots("ids").is_none_or(|ids| ids.contains(&no))
             && args.volume("volumeid").is_none_or(|id| id == row.volume)

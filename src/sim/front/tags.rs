@@ -96,7 +96,7 @@ pub(super) fn delete(call: &mut Call<'_>) -> Result<Answer, ApiError> {
 pub(super) fn list(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     let (args, world) = (&call.args, &*call.world);
     let kind = args.text("resourcetype").map(resource_type).transpose()?;
-    let listall = args.flag("listall");
+    let scope = call.scope("")?;
     let fits = |tag: &Tag| {
         args.text("key")
             .is_none_or(|key| collates_equal(key, &tag.key))
@@ -104,9 +104,7 @@ pub(super) fn list(call: &mut Call<'_>) -> Result<Answer, ApiError> {
                 .text("value")
                 .is_none_or(|value| collates_equal(value, &tag.value))
     };
-    let visible = |account: AccountNo| {
-        world.sees(call.caller, account, listall) && args.number("projectid").is_none()
-    };
+    let visible = |account: AccountNo| scope.shows(world, account);
     let id = args.text("resourceid");
     let volumes = world
         .volumes()

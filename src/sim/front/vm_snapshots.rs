@@ -42,15 +42,14 @@ pub(super) fn list(call: &mut Call<'_>) -> Result<Answer, ApiError> {
         return Err(both_ids());
     }
     let keyword = args.text("keyword").map(str::to_lowercase);
-    let listall = args.flag("listall") || args.has("vmsnapshotid");
+    let scope = call.scope("vmsnapshotid")?;
     let (one, some) = (
         args.vm_snapshot("vmsnapshotid"),
         args.vm_snapshots("vmsnapshotids"),
     );
     let wanted = |no: VmSnapshotNo, row: &VmSnapshot| {
         row.state != VmSnapshotState::Removed
-            && world.sees(call.caller, world.vm(row.vm).account, listall)
-            && args.number("projectid").is_none()
+            && scope.shows(world, world.vm(row.vm).account)
             && one.is_none_or(|id| id == no)
             && some.is_none_or(|ids| ids.contains(&no))
             && args.vm("virtualmachineid").is_none_or(|vm| vm == row.vm)

@@ -37,6 +37,7 @@ pub(super) fn deploy(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     let data = args.offering("diskofferingid");
     let details = args.map("details").unwrap_or_default();
     let new = NewVm {
+        owner: call.new_owner()?,
         name: args.text("name").map(str::to_owned),
         display_name: args.text("displayname").map(str::to_owned),
         zone,

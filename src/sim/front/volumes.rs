@@ -3,7 +3,7 @@
 use crate::sim::refusal::Refusal;
 use crate::sim::view::VolumeView;
 use crate::sim::world::{
-    EventKind, EventState, NewVolume, Resource, Role, Volume, VolumeNo, Work, collates_equal,
+    EventKind, EventState, NewVolume, Resource, Volume, VolumeNo, Work, collates_equal,
 };
 
 use super::Call;
@@ -23,6 +23,7 @@ impl Call<'_> {
 /// `customjobid` is refused and leaves one more volume (`ApiServer.queueCommand`).
 pub(super) fn create(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     let new = NewVolume {
+        owner: Some(call.new_owner()?),
         name: call.args.text("name").map(str::to_owned),
         zone: call.args.zone("zoneid"),
         offering: call.args.offering("diskofferingid"),
@@ -116,31 +117,26 @@ pub(super) fn list(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     let keyword = args.text("keyword").map(str::to_lowercase);
     let kind = args.text("type").map(str::to_lowercase);
     // `ids` does not count as `id` (`AccountManagerImpl.buildACLSearchParameters`).
-    let listall = args.flag("listall") || args.has("id");
+    let scope = call.scope("id")?;
     let (name, state, zone, offering) = (
         args.text("name"),
         args.text("state"),
         args.zone("zoneid"),
         args.offering("diskofferingid"),
     );
-    let of_project = args.number("projectid").is_some();
     let filters = [
         "name",
         "state",
         "zoneid",
         "diskofferingid",
-        "projectid",
         "type",
         "keyword",
         "tags",
     ];
-    let everything = listall
-        && world.account(call.caller).role != Role::User
-        && !filters.iter().any(|name| args.has(name));
+    let everything = scope.is_everything(world) && !filters.iter().any(|name| args.has(name));
     let wanted = |row: &Volume| {
         !row.removed
-            && world.sees(call.caller, row.account, listall)
-            && !of_project
+            && scope.shows(world, row.account)
             && name.is_none_or(|name| collates_equal(name, &row.name))
             && state.is_none_or(|state| row.state.as_str().eq_ignore_ascii_case(state))
             && zone.is_none_or(|zone| zone == row.zone)

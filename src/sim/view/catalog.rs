@@ -3,7 +3,7 @@
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::sim::world::{DOMAIN, GIB, Host, ServiceOffering, Template, World, Zone};
+use crate::sim::world::{GIB, Host, ROOT_DOMAIN, ServiceOffering, Template, World, Zone};
 
 /// Megahertz of each virtual CPU.
 pub(super) const CPU_MHZ: u32 = 2000;
@@ -121,8 +121,8 @@ impl TemplateView {
             physicalsize: GIB,
             templatetype: "USER",
             hypervisor: super::HYPERVISOR,
-            domain: DOMAIN,
-            domainid: world.domain(),
+            domain: ROOT_DOMAIN,
+            domainid: world.domain(world.root_domain()).uuid,
             isextractable: false,
             sshkeyenabled: false,
             isdynamicallyscalable: false,

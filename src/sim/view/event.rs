@@ -3,7 +3,9 @@
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::sim::world::{DOMAIN, EventRow, Resource, World};
+use crate::sim::world::{EventRow, Resource, World};
+
+use super::owner::OwnerView;
 
 /// An event (`EventResponse.java`).
 #[derive(Debug, Serialize)]
@@ -15,10 +17,8 @@ pub struct EventView {
     kind: &'static str,
     level: &'static str,
     description: String,
-    account: String,
-    domainid: Uuid,
-    domain: &'static str,
-    domainpath: &'static str,
+    #[serde(flatten)]
+    owner: OwnerView,
     #[serde(skip_serializing_if = "Option::is_none")]
     resourceid: Option<Uuid>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,17 +33,13 @@ pub struct EventView {
 impl EventView {
     /// The event; `about` is what it happened to, and the id of that.
     pub fn of(world: &World, row: &EventRow, about: Option<(Resource, Uuid)>) -> Self {
-        let account = &world.account(row.account).name;
         Self {
             id: EventRow::uuid(row.no),
-            username: account.clone(),
+            username: world.account(row.account).name.clone(),
             kind: row.kind.as_str(),
             level: if row.failed { "ERROR" } else { "INFO" },
             description: row.description(about.map(|(_, id)| id)),
-            account: account.clone(),
-            domainid: world.domain(),
-            domain: DOMAIN,
-            domainpath: DOMAIN,
+            owner: OwnerView::of(world, row.owner),
             resourceid: about.map(|(_, id)| id),
             resourcetype: about.map(|(resource, _)| resource.kind()),
             created: row.created.to_string(),

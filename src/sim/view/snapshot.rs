@@ -3,17 +3,17 @@
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::sim::world::{DOMAIN, SnapshotNo, World};
+use crate::sim::world::{SnapshotNo, World};
+
+use super::owner::OwnerView;
 
 /// A snapshot (`SnapshotResponse.java`).
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub struct SnapshotView {
     id: Uuid,
-    account: String,
-    domainid: Uuid,
-    domain: &'static str,
-    domainpath: &'static str,
+    #[serde(flatten)]
+    owner: OwnerView,
     snapshottype: &'static str,
     volumeid: Uuid,
     volumename: String,
@@ -40,10 +40,7 @@ impl SnapshotView {
         let zone = world.zone(volume.zone);
         Self {
             id: row.uuid,
-            account: world.account(row.account).name.clone(),
-            domainid: world.domain(),
-            domain: DOMAIN,
-            domainpath: DOMAIN,
+            owner: OwnerView::of(world, row.account),
             snapshottype: "MANUAL",
             volumeid: volume.uuid,
             volumename: volume.name.clone(),

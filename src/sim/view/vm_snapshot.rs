@@ -3,7 +3,9 @@
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::sim::world::{DOMAIN, VmSnapshotNo, World};
+use crate::sim::world::{VmSnapshotNo, World};
+
+use super::owner::OwnerView;
 
 /// A snapshot of a VM (`VMSnapshotResponse.java`).
 #[derive(Debug, Serialize)]
@@ -28,9 +30,8 @@ pub struct VmSnapshotView {
     #[serde(rename = "type")]
     kind: &'static str,
     created: String,
-    account: String,
-    domainid: Uuid,
-    domain: &'static str,
+    #[serde(flatten)]
+    owner: OwnerView,
     hypervisor: &'static str,
     tags: [(); 0],
 }
@@ -57,9 +58,7 @@ impl VmSnapshotView {
             current: row.current,
             kind: if row.memory { "DiskAndMemory" } else { "Disk" },
             created: row.created.to_string(),
-            account: world.account(vm.account).name.clone(),
-            domainid: world.domain(),
-            domain: DOMAIN,
+            owner: OwnerView::of(world, vm.account),
             hypervisor: super::HYPERVISOR,
             tags: [],
         }

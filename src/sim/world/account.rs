@@ -1,12 +1,11 @@
-//! Accounts: who may do what, who sees what, and how much one may have (`AccountManagerImpl.java`,
-//! `DomainChecker.java`, `ResourceLimitManagerImpl.java`). There is one domain.
+//! Accounts: what they are, and how much one may have (`ResourceLimitManagerImpl.java`).
 
 use serde::{Deserialize, Serialize};
 
 use crate::sim::refusal::Refusal;
 
 use super::World;
-use super::rows::{AccountNo, GIB};
+use super::rows::{AccountNo, DomainNo, GIB};
 
 /// The type of an account's role (`RoleType.java`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -51,35 +50,11 @@ impl World {
         self.account(no).role == Role::RootAdmin
     }
 
-    /// Whether `caller` may change what belongs to `owner`.
-    pub fn may_change(&self, caller: AccountNo, owner: AccountNo) -> bool {
-        caller == owner || self.account(caller).role != Role::User
-    }
-
-    /// Whether `caller` may operate on what belongs to `owner`, as a refusal
-    /// (`DomainChecker.validateCallerHasAccessToEntityOwner`).
+    /// Whether an account may have so much more, and its domains with it.
     ///
     /// # Errors
-    /// If it may not.
-    pub fn check_access(&self, caller: AccountNo, owner: AccountNo) -> Result<(), Refusal> {
-        if self.may_change(caller, owner) {
-            return Ok(());
-        }
-        Err(Refusal::denied(
-            "Caller does not have permission to operate with provided resource.",
-        ))
-    }
-
-    /// Whether a listing shows `caller` what belongs to `owner`. `listall` is no help to an
-    /// ordinary user (`buildACLSearchParameters`).
-    pub fn sees(&self, caller: AccountNo, owner: AccountNo, listall: bool) -> bool {
-        caller == owner || (listall && self.account(caller).role != Role::User)
-    }
-
-    /// Whether an account may have so much more.
-    ///
-    /// # Errors
-    /// If not (`ResourceLimitManagerImpl.checkAccountResourceLimit`).
+    /// If not (`ResourceLimitManagerImpl.checkAccountResourceLimit` and
+    /// `checkDomainResourceLimit`).
     pub(super) fn check_limits(
         &self,
         no: AccountNo,
@@ -89,46 +64,123 @@ impl World {
         if self.is_root(no) {
             return Ok(());
         }
+        let more = Usage { volumes, bytes };
         let account = self.account(no);
-        let Limits {
-            volumes: most_volumes,
-            primary_storage_gib,
-        } = account.limits;
-        if most_volumes.is_none() && primary_storage_gib.is_none() {
-            return Ok(());
-        }
-        let own = || {
-            self.live_volumes
-                .iter()
-                .map(|volume| self.volume(*volume))
-                .filter(|row| row.account == no)
+        let of = match account.project {
+            Some(project) => format!("Project Name = {}", self.project(project).name),
+            None => format!("Account Name = {}", account.name),
         };
-        let count = u64::try_from(own().count()).unwrap_or(u64::MAX);
-        let size: u64 = own().map(|row| row.size).sum();
-        let most_bytes = primary_storage_gib.map(|gib| gib.saturating_mul(GIB));
-        for (kind, most, has, more, shown) in [
-            ("volume", most_volumes, count, volumes, plain as Shown),
-            ("primary_storage", most_bytes, size, bytes, readable),
-        ] {
-            if let Some(most) = most
-                && more > 0
-                && has.saturating_add(more) > most
-            {
+        let domain = account.domain;
+        let has = self.usage(no);
+        if let Some(over) = over(account.limits, has, more) {
+            return Err(Refusal::exceeded(format!(
+                "Maximum amount of resources of Type = '{}', tag = 'null' for {of} in Domain Id = \
+                 {domain} is exceeded: Account Resource Limit = {}, Current Account Resource \
+                 Amount = {}, Current Account Resource Reservation = {}, Requested Resource Amount \
+                 = {}.",
+                over.kind, over.most, over.has, over.reserved, over.more
+            )));
+        }
+        for domain in self.lineage(domain) {
+            let limits = self.domain(domain).limits;
+            if limits == Limits::default() {
+                continue;
+            }
+            if let Some(over) = over(limits, self.usage_below(domain), more) {
                 return Err(Refusal::exceeded(format!(
-                    "Maximum amount of resources of Type = '{kind}', tag = 'null' for Account \
-                     Name = {} in Domain Id = 1 is exceeded: Account Resource Limit = {}, Current \
-                     Account Resource Amount = {}, Current Account Resource Reservation = {}, \
-                     Requested Resource Amount = {}.",
-                    account.name,
-                    shown(most),
-                    shown(has),
-                    shown(0),
-                    shown(more)
+                    "Maximum domain resource limits of Type = '{}', tag = 'null' for Domain Id = \
+                     {domain} is exceeded: Domain Resource Limit = {}, Current Domain Resource \
+                     Amount = {}, Current Resource Reservation = {}, Requested Resource Amount = \
+                     {}.",
+                    over.kind, over.most, over.has, over.reserved, over.more
                 )));
             }
         }
         Ok(())
     }
+
+    /// What an account has.
+    pub fn usage(&self, no: AccountNo) -> Usage {
+        self.usages.get(&no).copied().unwrap_or_default()
+    }
+
+    /// What the accounts of a domain and those below it have.
+    pub fn usage_below(&self, domain: DomainNo) -> Usage {
+        let own = self.usages.iter();
+        let own = own.filter(|(no, _)| {
+            self.lineage(self.account(**no).domain)
+                .any(|of| of == domain)
+        });
+        own.fold(Usage::default(), |sum, (_, usage)| Usage {
+            volumes: sum.volumes + usage.volumes,
+            bytes: sum.bytes + usage.bytes,
+        })
+    }
+
+    /// Counts a volume that came into being.
+    pub(super) fn charge(&mut self, no: AccountNo, bytes: u64) {
+        let usage = self.usages.entry(no).or_default();
+        usage.volumes += 1;
+        usage.bytes += bytes;
+    }
+
+    /// Counts a volume that is gone.
+    pub(super) fn discharge(&mut self, no: AccountNo, bytes: u64) {
+        let usage = self.usages.entry(no).or_default();
+        usage.volumes -= 1;
+        usage.bytes -= bytes;
+    }
+}
+
+/// How much there is: ROOT volumes too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Usage {
+    /// Volumes.
+    pub volumes: u64,
+    /// Their sizes in bytes.
+    pub bytes: u64,
+}
+
+/// A limit that would be exceeded.
+struct Over {
+    kind: &'static str,
+    most: String,
+    has: String,
+    reserved: String,
+    more: String,
+}
+
+fn over(limits: Limits, has: Usage, more: Usage) -> Option<Over> {
+    let most_bytes = limits
+        .primary_storage_gib
+        .map(|gib| gib.saturating_mul(GIB));
+    [
+        (
+            "volume",
+            limits.volumes,
+            has.volumes,
+            more.volumes,
+            plain as Shown,
+        ),
+        (
+            "primary_storage",
+            most_bytes,
+            has.bytes,
+            more.bytes,
+            readable,
+        ),
+    ]
+    .into_iter()
+    .find_map(|(kind, most, has, more, shown)| {
+        let most = most.filter(|most| more > 0 && has.saturating_add(more) > *most)?;
+        Some(Over {
+            kind,
+            most: shown(most),
+            has: shown(has),
+            reserved: shown(0),
+            more: shown(more),
+        })
+    })
 }
 
 /// How an amount is written in a refusal.

@@ -1,11 +1,12 @@
 //! What must always hold, whatever was called in whatever order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::World;
+use super::account::Usage;
 use super::event::Resource;
 use super::job::{JobState, Stage};
-use super::rows::{SnapshotState, VmSnapshotState, VmState, VolumeKind, VolumeState};
+use super::rows::{AccountNo, SnapshotState, VmSnapshotState, VmState, VolumeKind, VolumeState};
 use super::work::Work;
 
 impl World {
@@ -18,6 +19,7 @@ impl World {
         self.check_vms()?;
         self.check_guests()?;
         self.check_snapshots()?;
+        self.check_usages()?;
         self.check_vm_snapshots()?;
         self.check_jobs()
     }
@@ -81,6 +83,25 @@ impl World {
                     || format!("{name} is {:?} at device {}", volume.kind, link.device),
                 )?;
             }
+        }
+        Ok(())
+    }
+
+    fn check_usages(&self) -> Result<(), String> {
+        let mut usages: BTreeMap<AccountNo, Usage> = BTreeMap::new();
+        for volume in self.volumes.values().filter(|volume| !volume.removed) {
+            let usage = usages.entry(volume.account).or_default();
+            usage.volumes += 1;
+            usage.bytes += volume.size;
+        }
+        for no in self.accounts.keys() {
+            let has = usages.get(no).copied().unwrap_or_default();
+            ensure(self.usage(*no) == has, || {
+                format!(
+                    "account {no} has {has:?} but counts as {:?}",
+                    self.usage(*no)
+                )
+            })?;
         }
         Ok(())
     }

@@ -18,6 +18,8 @@ use super::rows::{
 /// What `deployVirtualMachine` is told, unchecked.
 #[derive(Debug, Clone)]
 pub struct NewVm {
+    /// Whose it is to be.
+    pub owner: AccountNo,
     /// Its name; one made from its id if absent.
     pub name: Option<String>,
     /// Its name for people; its name if absent.
@@ -40,8 +42,9 @@ impl World {
     ///
     /// # Errors
     /// Whatever `createVirtualMachine` refuses.
-    pub fn create_vm(&mut self, account: AccountNo, new: NewVm) -> Result<VmNo, Refusal> {
-        if !self.zone(new.zone).enabled && !self.is_root(account) {
+    pub fn create_vm(&mut self, caller: AccountNo, new: NewVm) -> Result<VmNo, Refusal> {
+        let account = new.owner;
+        if !self.zone(new.zone).enabled && !self.is_root(caller) {
             return Err(Refusal::denied(format!(
                 "Cannot perform this operation, Zone is currently disabled: {}",
                 new.zone

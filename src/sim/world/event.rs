@@ -184,6 +184,8 @@ pub struct EventRow {
     pub failed: bool,
     /// Who did it.
     pub account: AccountNo,
+    /// Whose it is: whose resource it was done to.
+    pub owner: AccountNo,
     /// To what, if it is one thing.
     pub resource: Option<Resource>,
     /// The event with which it began (`parentid`).
@@ -229,6 +231,7 @@ impl World {
             state,
             failed: false,
             account,
+            owner: self.owner_of(account, Some(resource)),
             resource: Some(resource),
             parent: None,
             created: self.now,
@@ -241,6 +244,16 @@ impl World {
             Resource::Volume(no) => self.volume(no).uuid,
             Resource::Vm(no) => self.vm(no).uuid,
             Resource::Snapshot(no) => self.snapshot(no).uuid,
+        }
+    }
+
+    /// What is about no single resource is whoever's who did it (`getEntityOwnerId`).
+    fn owner_of(&self, caller: AccountNo, resource: Option<Resource>) -> AccountNo {
+        match resource {
+            Some(Resource::Volume(no)) => self.volume(no).account,
+            Some(Resource::Vm(no)) => self.vm(no).account,
+            Some(Resource::Snapshot(no)) => self.snapshot(no).account,
+            None => caller,
         }
     }
 
@@ -257,6 +270,7 @@ impl World {
             state: EventState::Scheduled,
             failed: false,
             account,
+            owner: self.owner_of(account, work.about()),
             resource: work.about(),
             parent: None,
             created: self.now,
@@ -270,6 +284,7 @@ impl World {
             state: EventState::Started,
             failed: false,
             account,
+            owner: self.owner_of(account, work.about()),
             resource: work.about(),
             parent: Some(parent),
             created: self.now,
@@ -298,6 +313,7 @@ impl World {
             state: EventState::Completed,
             failed,
             account,
+            owner: self.owner_of(account, work.about()),
             resource: work.about(),
             parent: Some(parent),
             created: self.now,

@@ -46,8 +46,8 @@ impl World {
                         self.resize_failed(volume, "Unable to shrink volumes of type QCOW2")
                     );
                 }
+                self.set_size(volume, size);
                 let row = self.volume_mut(volume);
-                row.size = size;
                 row.offering = offering.or(row.offering);
                 if row.state == VolumeState::Resizing {
                     row.state = VolumeState::Ready;

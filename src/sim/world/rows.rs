@@ -29,6 +29,10 @@ macro_rules! row_numbers {
 }
 
 row_numbers! {
+    /// The internal number of a domain.
+    DomainNo;
+    /// The internal number of a project.
+    ProjectNo;
     /// The internal number of a zone.
     ZoneNo;
     /// The internal number of a host.
@@ -84,8 +88,12 @@ pub struct Account {
     pub uuid: Uuid,
     /// The id of its user.
     pub user: Uuid,
-    /// Its name.
+    /// Its name, unique in its domain.
     pub name: String,
+    /// Its domain.
+    pub domain: DomainNo,
+    /// The project whose account it is.
+    pub project: Option<ProjectNo>,
     /// The API key.
     pub api_key: String,
     /// The secret key.
@@ -98,6 +106,8 @@ pub struct Account {
     pub forbidden: Vec<String>,
     /// False: its requests are refused as if the key were wrong.
     pub enabled: bool,
+    /// When it was made.
+    pub created: SimTime,
 }
 
 /// `VirtualMachine.State`, as far as it is simulated.

@@ -201,7 +201,7 @@ impl World {
                 let row = self.volume_mut(volume);
                 if row.state == VolumeState::RevertSnapshotting {
                     row.state = VolumeState::Ready;
-                    row.size = size;
+                    self.set_size(volume, size);
                 }
                 Ok(Flow::Done(Outcome::Success))
             }

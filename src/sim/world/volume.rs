@@ -23,6 +23,8 @@ const MAX_SIZE_GIB: u64 = 2000;
 /// What `createVolume` is told, unchecked.
 #[derive(Debug, Clone, Default)]
 pub struct NewVolume {
+    /// Whose it is to be; the caller's if absent.
+    pub owner: Option<AccountNo>,
     /// Its name; a random one if blank.
     pub name: Option<String>,
     /// Where.
@@ -44,9 +46,10 @@ impl World {
     /// Whatever `allocVolume` refuses.
     pub fn create_volume(
         &mut self,
-        account: AccountNo,
+        caller: AccountNo,
         new: NewVolume,
     ) -> Result<VolumeNo, Refusal> {
+        let account = new.owner.unwrap_or(caller);
         let (offering, size) = match (new.offering, new.snapshot) {
             (None, None) => {
                 return Err(Refusal::invalid(
@@ -68,13 +71,13 @@ impl World {
         let Some(zone) = new.zone.or(taken.map(|no| self.volume(no).zone)) else {
             return Err(Refusal::invalid("Unable to find zone by id null"));
         };
-        if !self.zone(zone).enabled && !self.is_root(account) {
+        if !self.zone(zone).enabled && !self.is_root(caller) {
             return Err(Refusal::denied(format!(
                 "Cannot perform this operation, Zone is currently disabled: {zone}"
             )));
         }
         let uuid = match new.custom_id {
-            Some(id) => Some(self.own_id(account, &id)?),
+            Some(id) => Some(self.own_id(caller, &id)?),
             None => None,
         };
         let name = match new.name {
@@ -178,8 +181,19 @@ impl World {
         self.insert_volume(volume)
     }
 
+    pub(super) fn set_size(&mut self, volume: VolumeNo, size: u64) {
+        let row = self.volume_mut(volume);
+        let (account, old, removed) = (row.account, row.size, row.removed);
+        row.size = size;
+        if !removed {
+            self.discharge(account, old);
+            self.charge(account, size);
+        }
+    }
+
     pub(super) fn insert_volume(&mut self, volume: Volume) -> VolumeNo {
         let no = VolumeNo(self.row());
+        self.charge(volume.account, volume.size);
         self.volume_by_uuid.insert(volume.uuid, no);
         self.live_volumes.insert(no);
         self.volumes.insert(no, volume);
@@ -256,6 +270,10 @@ impl World {
 
     /// The row stays, but nobody sees it any more.
     fn remove_volume(&mut self, volume: VolumeNo) {
+        let row = self.volume(volume);
+        if !row.removed {
+            self.discharge(row.account, row.size);
+        }
         let row = self.volume_mut(volume);
         row.state = VolumeState::Expunged;
         row.removed = true;
