@@ -126,6 +126,8 @@ struct Call<'a> {
     caller: AccountNo,
     args: Args,
     trouble: Option<Trouble>,
+    /// The caller's requests in its window of the throttle, and the milliseconds left of it.
+    window: (u32, u64),
 }
 
 impl Front {
@@ -225,6 +227,10 @@ impl Front {
         let (caller, command) = self.verify(params, posted, mishap.rebuff.as_ref())?;
         let root = self.world.is_root(caller);
         params.check_characters()?;
+        if command.name == "listApis" {
+            self.charge_for_apis(caller, params)?;
+        }
+        let window = self.window(caller);
         let world = match mishap.stale.and_then(|id| self.replicas.get_mut(&id)) {
             Some(replica) => &mut replica.world,
             None => &mut self.world,
@@ -245,6 +251,7 @@ impl Front {
             }
         }
         let mut call = Call {
+            window,
             world,
             caller,
             args,
@@ -340,6 +347,34 @@ impl Front {
         }
         *count += 1;
         None
+    }
+
+    /// `ApiRateLimitServiceImpl.getApisAllowedToUser`: looking whether an account may call a command
+    /// counts as a request, and `listApis` looks at each.
+    fn charge_for_apis(&mut self, caller: AccountNo, params: &Params) -> Result<(), ApiError> {
+        let looked_at = if params.get("name").is_some() {
+            1
+        } else {
+            commands::COMMANDS.len()
+        };
+        for _ in 0..looked_at {
+            if let Some(millis) = self.throttled(caller) {
+                return Err(ApiError::throttled(millis));
+            }
+        }
+        Ok(())
+    }
+
+    /// How many requests came from an account in its window, and how many milliseconds are left
+    /// of it.
+    fn window(&self, caller: AccountNo) -> (u32, u64) {
+        let (Some(throttle), Some((begun, count))) =
+            (self.world.settings().throttle, self.windows.get(&caller))
+        else {
+            return (0, 0);
+        };
+        let age = self.world.now().millis_since(*begun);
+        (*count, throttle.interval_ms.saturating_sub(age))
     }
 }
 

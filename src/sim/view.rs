@@ -425,7 +425,7 @@ impl OfferingView {
             storagetype: "shared",
             provisioningtype: "thin",
             displayoffering: true,
-            disksizestrictness: false,
+            disksizestrictness: offering.strict,
             encrypt: false,
             state: "Active",
         }

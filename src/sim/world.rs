@@ -378,10 +378,18 @@ impl World {
             uuid: self.uuid(),
             name: name.to_owned(),
             size,
+            strict: false,
             created: self.now,
         };
         self.offerings.insert(no, offering);
         no
+    }
+
+    /// Lets the volumes of an offering keep their size, or not.
+    pub fn set_strict(&mut self, no: OfferingNo, strict: bool) {
+        if let Some(offering) = self.offerings.get_mut(&no) {
+            offering.strict = strict;
+        }
     }
 
     /// The time of the last [`World::advance`].

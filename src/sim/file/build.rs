@@ -212,6 +212,7 @@ impl Builder {
             .map(|gib| bytes(gib, &spec.name))
             .transpose()?;
         let no = self.world.add_offering(&spec.name.value, size);
+        self.world.set_strict(no, spec.disk_size_strictness);
         self.offerings.add(&spec.name, no)
     }
 
@@ -235,6 +236,7 @@ impl Builder {
         };
         let no = self.world.add_given_vm(given);
         let no = no.map_err(|refusal| Mistake::at(&spec.name, refusal.text))?;
+        self.world.ignore_unplug(no, spec.ignores_unplug);
         self.vms.add(&spec.name, no)
     }
 

@@ -87,6 +87,9 @@ pub(super) struct OfferingSpec {
     pub name: Placed,
     /// Absent: the caller gives the size.
     pub size_gib: Option<u64>,
+    /// Whether its volumes keep their size.
+    #[serde(default)]
+    pub disk_size_strictness: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -129,6 +132,9 @@ pub(super) struct VmSpec {
     pub os: Option<String>,
     /// Absent: the usual ones.
     pub details: Option<BTreeMap<String, String>>,
+    /// Whether its guest ignores requests to release a disk.
+    #[serde(default)]
+    pub ignores_unplug: bool,
 }
 
 /// In which state a VM begins.

@@ -320,6 +320,13 @@ pub(super) static COMMANDS: &[Command] = &[
         run: vms::expunge,
     },
     Command {
+        name: "getApiLimit",
+        description: "Get API limit count for the caller",
+        shape: Shape::Sync,
+        params: &[],
+        run: lists::api_limit,
+    },
+    Command {
         name: "listAccounts",
         description: "Lists accounts and provides detailed account information for listed accounts",
         shape: Shape::List,

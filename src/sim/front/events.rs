@@ -12,13 +12,22 @@ use super::envelope::{Answer, ApiError};
 use super::lists::{like, page};
 
 impl Call<'_> {
-    /// Notes that a sync command is done.
-    pub(super) fn done(&mut self, kind: EventKind, resource: Resource) {
-        self.note(kind, resource, EventState::Completed);
+    /// Notes how a sync command ended (`ActionEventInterceptor.java`).
+    pub(super) fn ended<T>(
+        &mut self,
+        kind: EventKind,
+        resource: Resource,
+        result: Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let how = (EventState::Completed, result.is_err());
+        self.world.note(self.caller, kind, resource, how);
+        result
     }
 
-    pub(super) fn note(&mut self, kind: EventKind, resource: Resource, state: EventState) {
-        self.world.note(self.caller, kind, resource, state);
+    /// Notes that what a job is to make has its row.
+    pub(super) fn created(&mut self, kind: EventKind, resource: Resource) {
+        let how = (EventState::Created, false);
+        self.world.note(self.caller, kind, resource, how);
     }
 }
 

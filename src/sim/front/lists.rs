@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use serde::Serialize;
+use uuid::Uuid;
 
 use crate::sim::refusal::Refusal;
 use crate::sim::view::{OfferingView, VmView, ZoneView};
@@ -203,6 +204,37 @@ pub(super) fn offerings(call: &mut Call<'_>) -> Result<Answer, ApiError> {
 pub(super) fn named(args: &Args, name: &str) -> bool {
     args.text("name")
         .is_none_or(|wanted| collates_equal(wanted, name))
+}
+
+/// `getApiLimit` (`ApiRateLimitServiceImpl.searchApiLimit`). Names are written like this.
+pub(super) fn api_limit(call: &mut Call<'_>) -> Result<Answer, ApiError> {
+    #[derive(Serialize)]
+    struct ApiLimit {
+        #[serde(rename = "accountid")]
+        account_id: Uuid,
+        account: String,
+        #[serde(rename = "apiIssued")]
+        issued: u32,
+        #[serde(rename = "apiAllowed")]
+        allowed: u32,
+        /// In seconds.
+        #[serde(rename = "expireAfter")]
+        expire_after: u64,
+    }
+    let account = call.world.account(call.caller);
+    let throttle = call.world.settings().throttle;
+    let allowed = throttle.map_or(25, |throttle| throttle.max);
+    let (issued, left_ms) = call.window;
+    Ok(Answer::object(
+        "apilimit",
+        &ApiLimit {
+            account_id: account.uuid,
+            account: account.name.clone(),
+            issued,
+            allowed: allowed.saturating_sub(issued),
+            expire_after: left_ms / 1000,
+        },
+    ))
 }
 
 pub(super) fn capabilities(call: &mut Call<'_>) -> Result<Answer, ApiError> {

@@ -2,9 +2,7 @@
 
 use crate::sim::refusal::Refusal;
 use crate::sim::view::SnapshotView;
-use crate::sim::world::{
-    EventKind, EventState, Resource, Snapshot, SnapshotNo, Work, collates_equal,
-};
+use crate::sim::world::{EventKind, Resource, Snapshot, SnapshotNo, Work, collates_equal};
 
 use super::Call;
 use super::envelope::{Answer, ApiError};
@@ -27,11 +25,7 @@ pub(super) fn create(call: &mut Call<'_>) -> Result<Answer, ApiError> {
         .ok_or_else(|| Refusal::invalid("Unable to find volume with ID: null"))?;
     let name = call.args.text("name");
     let snapshot = call.world.create_snapshot(volume, name)?;
-    call.note(
-        EventKind::SnapshotCreate,
-        Resource::Snapshot(snapshot),
-        EventState::Created,
-    );
+    call.created(EventKind::SnapshotCreate, Resource::Snapshot(snapshot));
     let job = call.submit(Work::CreateSnapshot { snapshot, volume })?;
     Ok(Answer::created(call.world.snapshot(snapshot).uuid, job))
 }

@@ -2,7 +2,7 @@
 
 use crate::sim::refusal::Refusal;
 use crate::sim::view::VmView;
-use crate::sim::world::{EventKind, EventState, NewVm, Resource, VmNo, Work};
+use crate::sim::world::{EventKind, NewVm, Resource, VmNo, Work};
 
 use super::Call;
 use super::envelope::{Answer, ApiError};
@@ -48,7 +48,7 @@ pub(super) fn deploy(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     };
     let start = args.choice("startvm").unwrap_or(true);
     let vm = call.world.create_vm(call.caller, new)?;
-    call.note(EventKind::VmCreate, Resource::Vm(vm), EventState::Created);
+    call.created(EventKind::VmCreate, Resource::Vm(vm));
     let job = call.submit(Work::DeployVm { vm, start })?;
     Ok(Answer::created(call.world.vm(vm).uuid, job))
 }
@@ -122,13 +122,13 @@ pub(super) fn update(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     // `details[0].a=b` and `details[1].c=d` are one map.
     let details = call.args.map("details");
     let details = details.map(|items| items.iter().flatten().map(own));
-    call.world.update_vm(
+    let result = call.world.update_vm(
         vm,
         call.args.text("name"),
         call.args.text("displayname"),
         details.map(Iterator::collect),
-    )?;
-    call.done(EventKind::VmUpdate, Resource::Vm(vm));
+    );
+    call.ended(EventKind::VmUpdate, Resource::Vm(vm), result)?;
     Ok(Answer::object(
         "virtualmachine",
         &VmView::of(call.world, vm).seen_by(call.world.is_root(call.caller)),

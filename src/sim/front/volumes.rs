@@ -2,9 +2,7 @@
 
 use crate::sim::refusal::Refusal;
 use crate::sim::view::VolumeView;
-use crate::sim::world::{
-    EventKind, EventState, NewVolume, Resource, Volume, VolumeNo, Work, collates_equal,
-};
+use crate::sim::world::{EventKind, NewVolume, Resource, Volume, VolumeNo, Work, collates_equal};
 
 use super::Call;
 use super::envelope::{Answer, ApiError};
@@ -32,11 +30,7 @@ pub(super) fn create(call: &mut Call<'_>) -> Result<Answer, ApiError> {
         custom_id: call.args.text("customid").map(str::to_owned),
     };
     let volume = call.world.create_volume(call.caller, new)?;
-    call.note(
-        EventKind::VolumeCreate,
-        Resource::Volume(volume),
-        EventState::Created,
-    );
+    call.created(EventKind::VolumeCreate, Resource::Volume(volume));
     let job = call.submit(Work::Create { volume })?;
     Ok(Answer::created(call.world.volume(volume).uuid, job))
 }
@@ -76,8 +70,8 @@ pub(super) fn resize(call: &mut Call<'_>) -> Result<Answer, ApiError> {
 /// Answers only once the storage has deleted it.
 pub(super) fn delete(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     let volume = call.id()?;
-    let after_ms = call.world.delete_volume(volume, call.trouble.as_ref())?;
-    call.done(EventKind::VolumeDelete, Resource::Volume(volume));
+    let result = call.world.delete_volume(volume, call.trouble.as_ref());
+    let after_ms = call.ended(EventKind::VolumeDelete, Resource::Volume(volume), result)?;
     Ok(Answer::success(after_ms))
 }
 
@@ -91,8 +85,8 @@ pub(super) fn destroy(call: &mut Call<'_>) -> Result<Answer, ApiError> {
 
 pub(super) fn recover(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     let volume = call.id()?;
-    call.world.recover_volume(volume)?;
-    call.done(EventKind::VolumeRecover, Resource::Volume(volume));
+    let result = call.world.recover_volume(volume);
+    call.ended(EventKind::VolumeRecover, Resource::Volume(volume), result)?;
     Ok(Answer::object(
         "volume",
         &VolumeView::of(call.world, volume).seen_by(call.world.is_root(call.caller)),

@@ -217,19 +217,19 @@ impl EventRow {
 }
 
 impl World {
-    /// Notes what a sync command did, or what an async one made before its job.
+    /// Notes what a sync command did or failed to do, or what an async one made before its job.
     pub fn note(
         &mut self,
         account: AccountNo,
         kind: EventKind,
         resource: Resource,
-        state: EventState,
+        (state, failed): (EventState, bool),
     ) {
         self.add_event(EventRow {
             no: 0,
             kind,
             state,
-            failed: false,
+            failed,
             account,
             owner: self.owner_of(account, Some(resource)),
             resource: Some(resource),

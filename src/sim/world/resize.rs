@@ -108,6 +108,14 @@ impl World {
         shrink_ok: bool,
     ) -> Result<u64, Refusal> {
         let row = self.volume(volume);
+        let strict = row.offering.is_some_and(|no| self.offering(no).strict);
+        if strict && offering.is_none() && size_gib.is_some() {
+            return Err(Refusal::invalid(format!(
+                "Resize of volume {} is not allowed, since disk size is strictly fixed as per the \
+                 disk offering.",
+                row.uuid
+            )));
+        }
         let new = offering.map(|no| self.offering(no).size);
         let size = match (new, size_gib) {
             // The same offering: a size is taken from non-custom ones too.

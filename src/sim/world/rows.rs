@@ -77,6 +77,8 @@ pub struct Offering {
     pub name: String,
     /// Its size in bytes; `None`: the caller gives the size.
     pub size: Option<u64>,
+    /// `disksizestrictness`: its volumes keep their size.
+    pub strict: bool,
     /// When it was made.
     pub created: SimTime,
 }

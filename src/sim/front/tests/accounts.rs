@@ -413,6 +413,20 @@ fn too_many_requests_in_a_window_are_refused_until_it_is_over() {
     );
     rig.call("listZones", &[]);
     rig.pass(600);
+    let limit = rig.call_as(ALICE, "getApiLimit", &[]);
+    let limit = &limit["apilimit"];
+    assert_eq!(
+        (&limit["apiIssued"], &limit["apiAllowed"], &limit["account"]),
+        (&1.into(), &2.into(), &"alice".into())
+    );
+    rig.pass(1_000);
+    // To look for one command costs two requests, to look for all costs more than there are.
+    rig.call_as(ALICE, "listApis", &[("name", "listZones")]);
+    rig.call_as(ALICE, "listZones", &[]);
+    assert_eq!(rig.refused_as(ALICE, "listZones", &[]).0, 429);
+    rig.pass(1_000);
+    assert_eq!(rig.refused_as(ALICE, "listApis", &[]).0, 429);
+    rig.pass(1_000);
     let told = rig.call_as(ALICE, "listCapabilities", &[])["capability"].clone();
     assert_eq!(
         (&told["apilimitinterval"], &told["apilimitmax"]),

@@ -781,3 +781,43 @@ fn storage_that_fails_does_not_keep_what_never_was_there() {
     rig.call("deleteVolume", &[("id", &id)]);
     assert_eq!(rig.volume(&id), Value::Null);
 }
+
+#[test]
+fn a_strict_offering_keeps_the_size_of_its_volumes() {
+    let mut rig = Rig::new();
+    let world = rig.front.world_mut();
+    let strict = world.add_offering("Strict", Some(1 << 30));
+    world.set_strict(strict, true);
+    let (zone, offering) = (rig.zone(), rig.offering("Strict"));
+    let params = [
+        ("zoneid", zone.as_str()),
+        ("diskofferingid", offering.as_str()),
+    ];
+    let id = text(&rig.call("createVolume", &params)["id"]);
+    let (code, words) = rig.fails("resizeVolume", &[("id", &id), ("size", "2")]);
+    assert_eq!(code, 432);
+    assert!(words.contains("strictly fixed"), "{words}");
+    let small = rig.offering("Small");
+    let done = rig.done("resizeVolume", &[("id", &id), ("diskofferingid", &small)]);
+    assert_eq!(
+        done["jobstatus"], 1,
+        "another offering is another matter: {done}"
+    );
+}
+
+#[test]
+fn a_refused_deletion_leaves_an_event() {
+    let mut rig = Rig::new();
+    let id = rig.create_on("data", "appliance");
+    rig.refused("deleteVolume", &[("id", &id)]);
+    let events = rig.call("listEvents", &[("type", "VOLUME.DELETE")]);
+    let event = &events["event"][0];
+    assert_eq!(
+        (&event["level"], &event["resourceid"]),
+        (&"ERROR".into(), &id.as_str().into())
+    );
+    assert_eq!(
+        text(&event["description"]),
+        format!("Error while deleting volume: {id}")
+    );
+}
