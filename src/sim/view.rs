@@ -198,16 +198,13 @@ pub struct TagView {
 impl TagView {
     /// A tag on a resource.
     pub fn of(world: &World, on: Tagged, tag: &Tag) -> Self {
-        let (resourcetype, resourceid, account) = match on {
-            Tagged::Volume(no) => ("Volume", world.volume(no).uuid, world.volume(no).account),
-            Tagged::Vm(no) => ("UserVm", world.vm(no).uuid, world.vm(no).account),
-        };
+        let (resourcetype, resourceid) = world.tagged(on);
         Self {
             key: tag.key.clone(),
             value: tag.value.clone(),
             resourcetype,
             resourceid,
-            owner: OwnerView::of(world, account),
+            owner: OwnerView::of(world, world.owner(on)),
         }
     }
 }

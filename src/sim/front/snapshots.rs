@@ -6,7 +6,8 @@ use crate::sim::world::{EventKind, Resource, Snapshot, SnapshotNo, Work, collate
 
 use super::Call;
 use super::envelope::{Answer, ApiError};
-use super::lists::{both_ids, like, page};
+use super::lists::{both_ids, like, page, tag_filter, tagged};
+use super::tags;
 
 impl Call<'_> {
     /// The snapshot under `id`, a required parameter.
@@ -24,7 +25,8 @@ pub(super) fn create(call: &mut Call<'_>) -> Result<Answer, ApiError> {
         .volume("volumeid")
         .ok_or_else(|| Refusal::invalid("Unable to find volume with ID: null"))?;
     let name = call.args.text("name");
-    let snapshot = call.world.create_snapshot(volume, name)?;
+    let tags = tags::given(&call.args);
+    let snapshot = call.world.create_snapshot(volume, name, tags)?;
     call.created(EventKind::SnapshotCreate, Resource::Snapshot(snapshot));
     let job = call.submit(Work::CreateSnapshot { snapshot, volume })?;
     Ok(Answer::created(call.world.snapshot(snapshot).uuid, job))
@@ -52,6 +54,7 @@ pub(super) fn list(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     }
     let keyword = args.text("keyword").map(str::to_lowercase);
     let scope = call.scope("id")?;
+    let tags = tag_filter(args)?;
     let wanted = |no: SnapshotNo, row: &Snapshot| {
         !row.removed
             && scope.shows(world, row.account)
@@ -67,6 +70,7 @@ pub(super) fn list(call: &mut Call<'_>) -> Result<Answer, ApiError> {
             && keyword
                 .as_ref()
                 .is_none_or(|keyword| like(&row.name, keyword))
+            && tagged(tags.as_deref(), &row.tags)
     };
     let found: Vec<SnapshotNo> = world
         .snapshots()

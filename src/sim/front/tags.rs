@@ -6,9 +6,10 @@ use uuid::Uuid;
 
 use crate::sim::refusal::Refusal;
 use crate::sim::view::TagView;
-use crate::sim::world::{AccountNo, Tag, Tagged, Work, World, collates_equal, no_resource};
+use crate::sim::world::{Tag, Tagged, Work, World, collates_equal, no_resource};
 
 use super::Call;
+use super::args::Args;
 use super::envelope::{Answer, ApiError};
 use super::lists::page;
 
@@ -17,6 +18,7 @@ use super::lists::page;
 enum ResourceType {
     Volume,
     Vm,
+    Snapshot,
 }
 
 fn resource_type(text: &str) -> Result<ResourceType, Refusal> {
@@ -24,6 +26,8 @@ fn resource_type(text: &str) -> Result<ResourceType, Refusal> {
         Ok(ResourceType::Volume)
     } else if text.eq_ignore_ascii_case("UserVm") {
         Ok(ResourceType::Vm)
+    } else if text.eq_ignore_ascii_case("Snapshot") {
+        Ok(ResourceType::Snapshot)
     } else {
         Err(Refusal::invalid(format!("Invalid resource type {text}")))
     }
@@ -35,11 +39,13 @@ fn resource(world: &World, kind: ResourceType, id: &str) -> Result<Tagged, Refus
     let found = Uuid::try_parse(id).ok().and_then(|uuid| match kind {
         ResourceType::Volume => world.find_volume(uuid).map(Tagged::Volume),
         ResourceType::Vm => world.find_vm(uuid).map(Tagged::Vm),
+        ResourceType::Snapshot => world.find_snapshot(uuid).map(Tagged::Snapshot),
     });
     found.ok_or_else(|| {
         let kind = match kind {
             ResourceType::Volume => "Volume",
             ResourceType::Vm => "UserVm",
+            ResourceType::Snapshot => "Snapshot",
         };
         no_resource(kind, id)
     })
@@ -56,10 +62,9 @@ impl Call<'_> {
     }
 }
 
-pub(super) fn create(call: &mut Call<'_>) -> Result<Answer, ApiError> {
-    // As in a Java map, the last value of a key counts.
-    let tags: BTreeMap<String, String> = call
-        .args
+/// The tags of a request. As in a Java map, the last value of a key counts.
+pub(super) fn given(args: &Args) -> Vec<Tag> {
+    let tags: BTreeMap<String, String> = args
         .map("tags")
         .unwrap_or_default()
         .iter()
@@ -68,10 +73,13 @@ pub(super) fn create(call: &mut Call<'_>) -> Result<Answer, ApiError> {
             (field("key"), field("value"))
         })
         .collect();
-    let tags = tags
-        .into_iter()
+    tags.into_iter()
         .map(|(key, value)| Tag { key, value })
-        .collect();
+        .collect()
+}
+
+pub(super) fn create(call: &mut Call<'_>) -> Result<Answer, ApiError> {
+    let tags = given(&call.args);
     let on = call.tagged_resources();
     Ok(Answer::job(call.submit(Work::CreateTags { on, tags })?))
 }
@@ -104,20 +112,25 @@ pub(super) fn list(call: &mut Call<'_>) -> Result<Answer, ApiError> {
                 .text("value")
                 .is_none_or(|value| collates_equal(value, &tag.value))
     };
-    let visible = |account: AccountNo| scope.shows(world, account);
     let id = args.text("resourceid");
-    let volumes = world
-        .volumes()
-        .filter(|(_, row)| kind != Some(ResourceType::Vm) && visible(row.account))
-        .filter(|(_, row)| id.is_none_or(|id| id == row.uuid.to_string()))
-        .map(|(no, _)| Tagged::Volume(no));
-    let vms = world
-        .vms()
-        .filter(|(_, row)| kind != Some(ResourceType::Volume) && visible(row.account))
-        .filter(|(_, row)| id.is_none_or(|id| id == row.uuid.to_string()))
-        .map(|(no, _)| Tagged::Vm(no));
+    let volumes = world.volumes().map(|(no, _)| Tagged::Volume(no));
+    let vms = world.vms().map(|(no, _)| Tagged::Vm(no));
+    let snapshots = world.snapshots().map(|(no, _)| Tagged::Snapshot(no));
+    let of_kind = |on: Tagged| match on {
+        Tagged::Volume(_) => ResourceType::Volume,
+        Tagged::Vm(_) => ResourceType::Vm,
+        Tagged::Snapshot(_) => ResourceType::Snapshot,
+    };
+    let wanted = |on: &Tagged| {
+        kind.is_none_or(|kind| kind == of_kind(*on))
+            && !world.tags(*on).is_empty()
+            && id.is_none_or(|id| id == world.tagged(*on).1.to_string())
+            && scope.shows(world, world.owner(*on))
+    };
     let found: Vec<(Tagged, &Tag)> = volumes
         .chain(vms)
+        .chain(snapshots)
+        .filter(wanted)
         .flat_map(|on| world.tags(on).iter().map(move |tag| (on, tag)))
         .filter(|(_, tag)| fits(tag))
         .collect();

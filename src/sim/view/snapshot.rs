@@ -3,8 +3,9 @@
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::sim::world::{SnapshotNo, World};
+use crate::sim::world::{SnapshotNo, Tagged, World};
 
+use super::TagView;
 use super::owner::OwnerView;
 
 /// A snapshot (`SnapshotResponse.java`).
@@ -29,7 +30,7 @@ pub struct SnapshotView {
     zoneid: Uuid,
     zonename: String,
     revertable: bool,
-    tags: [(); 0],
+    tags: Vec<TagView>,
 }
 
 impl SnapshotView {
@@ -54,7 +55,7 @@ impl SnapshotView {
             zoneid: zone.uuid,
             zonename: zone.name.clone(),
             revertable: true,
-            tags: [],
+            tags: super::tags(world, Tagged::Snapshot(no), &row.tags),
         }
     }
 }

@@ -340,6 +340,8 @@ pub struct Snapshot {
     pub volume: VolumeNo,
     /// Whose it is.
     pub account: AccountNo,
+    /// Its tags.
+    pub tags: Vec<Tag>,
     /// The volume's size when it was taken, in bytes.
     pub size: u64,
     /// Its state.
@@ -432,6 +434,8 @@ pub enum Tagged {
     Volume(VolumeNo),
     /// `UserVm`.
     Vm(VmNo),
+    /// `Snapshot`.
+    Snapshot(SnapshotNo),
 }
 
 /// Compares as MySQL's default collation does, near enough: case and trailing spaces are

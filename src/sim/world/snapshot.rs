@@ -6,7 +6,7 @@ use crate::sim::refusal::Refusal;
 use super::World;
 use super::attach::unreachable_stage;
 use super::job::{Flow, Outcome, Stage};
-use super::rows::{Snapshot, SnapshotNo, SnapshotState, VmState, VolumeNo, VolumeState};
+use super::rows::{Snapshot, SnapshotNo, SnapshotState, Tag, VmState, VolumeNo, VolumeState};
 
 impl World {
     /// Makes the row of a new snapshot, as `createSnapshot` does before it answers.
@@ -17,6 +17,7 @@ impl World {
         &mut self,
         volume: VolumeNo,
         name: Option<&str>,
+        tags: Vec<Tag>,
     ) -> Result<SnapshotNo, Refusal> {
         let row = self.volume(volume);
         if row.removed {
@@ -43,6 +44,7 @@ impl World {
             volume,
             account,
             size,
+            tags,
             state: SnapshotState::Allocated,
             created: self.now,
             removed: false,
@@ -61,7 +63,7 @@ impl World {
         self.snapshots.get(&no).expect("rows of snapshots stay")
     }
 
-    fn snapshot_mut(&mut self, no: SnapshotNo) -> &mut Snapshot {
+    pub(super) fn snapshot_mut(&mut self, no: SnapshotNo) -> &mut Snapshot {
         self.snapshots.get_mut(&no).expect("rows of snapshots stay")
     }
 
@@ -167,6 +169,7 @@ impl World {
                 let row = self.snapshot_mut(snapshot);
                 row.state = SnapshotState::Destroyed;
                 row.removed = true;
+                row.tags.clear();
                 Ok(Flow::Done(Outcome::Success))
             }
             Stage::Provisioning

@@ -2,6 +2,8 @@
 
 use std::fmt::Display;
 
+use uuid::Uuid;
+
 use crate::sim::refusal::Refusal;
 
 use super::World;
@@ -15,6 +17,16 @@ impl World {
         match of {
             Tagged::Volume(no) => &self.volume(no).tags,
             Tagged::Vm(no) => &self.vm(no).tags,
+            Tagged::Snapshot(no) => &self.snapshot(no).tags,
+        }
+    }
+
+    /// What a tagged resource is, as `resourcetype` says it, and its id.
+    pub fn tagged(&self, on: Tagged) -> (&'static str, Uuid) {
+        match on {
+            Tagged::Volume(no) => ("Volume", self.volume(no).uuid),
+            Tagged::Vm(no) => ("UserVm", self.vm(no).uuid),
+            Tagged::Snapshot(no) => ("Snapshot", self.snapshot(no).uuid),
         }
     }
 
@@ -22,13 +34,16 @@ impl World {
         match of {
             Tagged::Volume(no) => &mut self.volume_mut(no).tags,
             Tagged::Vm(no) => &mut self.vm_mut(no).tags,
+            Tagged::Snapshot(no) => &mut self.snapshot_mut(no).tags,
         }
     }
 
-    fn owner(&self, of: Tagged) -> AccountNo {
+    /// Whose a tagged resource is.
+    pub fn owner(&self, of: Tagged) -> AccountNo {
         match of {
             Tagged::Volume(no) => self.volume(no).account,
             Tagged::Vm(no) => self.vm(no).account,
+            Tagged::Snapshot(no) => self.snapshot(no).account,
         }
     }
 
@@ -72,9 +87,10 @@ impl World {
     /// Unlike ids in parameters, those of removed rows do not resolve here.
     fn still_there(&self, on: Vec<Tagged>) -> Result<Vec<Tagged>, Refusal> {
         for resource in &on {
-            let (kind, uuid, removed) = match resource {
-                Tagged::Volume(no) => ("Volume", self.volume(*no).uuid, self.volume(*no).removed),
-                Tagged::Vm(no) => ("UserVm", self.vm(*no).uuid, self.vm(*no).removed),
+            let (removed, (kind, uuid)) = match *resource {
+                Tagged::Volume(no) => (self.volume(no).removed, self.tagged(*resource)),
+                Tagged::Vm(no) => (self.vm(no).removed, self.tagged(*resource)),
+                Tagged::Snapshot(no) => (self.snapshot(no).removed, self.tagged(*resource)),
             };
             if removed {
                 return Err(no_resource(kind, uuid));
@@ -95,10 +111,7 @@ impl World {
             .iter()
             .any(|other| collates_equal(&other.key, &tag.key))
         {
-            let (kind, uuid) = match on {
-                Tagged::Volume(no) => ("Volume", self.volume(no).uuid),
-                Tagged::Vm(no) => ("UserVm", self.vm(no).uuid),
-            };
+            let (kind, uuid) = self.tagged(on);
             return Err(Refusal::runtime(format!(
                 "tag {} already on {kind} with id {uuid}",
                 tag.key

@@ -200,3 +200,30 @@ fn a_snapshots_job_is_about_the_snapshot_not_about_its_volume() {
     assert_eq!(job["jobinstancetype"], "Snapshot");
     assert_eq!(job["jobinstanceid"], answer["id"]);
 }
+
+#[test]
+fn snapshots_have_tags_of_their_own() {
+    let mut rig = Rig::new();
+    let volume = rig.create_on("data", "appliance");
+    let tagged = [
+        ("volumeid", volume.as_str()),
+        ("tags[0].key", "plan"),
+        ("tags[0].value", "weekly"),
+    ];
+    let id = text(&rig.call("createSnapshot", &tagged)["id"]);
+    rig.pass(5_000);
+    let more = [
+        ("resourceids", id.as_str()),
+        ("resourcetype", "snapshot"),
+        ("tags[0].key", "owner"),
+        ("tags[0].value", "alice"),
+    ];
+    rig.done("createTags", &more);
+    let listed = rig.call("listTags", &[("resourcetype", "Snapshot")]);
+    assert_eq!(listed["count"], 2);
+    assert_eq!(listed["tag"][0]["resourceid"], id.as_str());
+    let weekly = [("tags[0].key", "plan"), ("tags[0].value", "weekly")];
+    assert_eq!(rig.call("listSnapshots", &weekly)["count"], 1);
+    rig.done("deleteSnapshot", &[("id", &id)]);
+    assert_eq!(rig.call("listTags", &[]), serde_json::json!({}));
+}
