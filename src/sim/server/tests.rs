@@ -341,7 +341,7 @@ async fn a_state_is_taken_and_given_back_over_http() {
     let (status, state) = rig
         .control(reqwest::Method::GET, "state", &Value::Null)
         .await;
-    assert_eq!((status, &state["version"]), (200, &json!(2)));
+    assert_eq!((status, &state["version"]), (200, &json!(3)));
     let created = rig.create().await;
     rig.advance(3_600_000).await;
     let (status, _) = rig.control(reqwest::Method::PUT, "state", &state).await;
