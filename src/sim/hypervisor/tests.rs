@@ -221,6 +221,7 @@ fn what_happens_behind_the_apis_back_is_told_and_not_waited_for() {
     rig.operate(r#"{"op":"attachVolume","volume":"data","vm":"appliance","side":"guest"}"#);
     assert!(rig.is_plugged());
     assert_eq!(rig.says(), [said(2, "plug", Value::Null)]);
+    assert_eq!(rig.says(), [], "only once");
     rig.operate(r#"{"op":"detachVolume","volume":"data","side":"guest"}"#);
     assert_eq!(rig.says(), [], "not before that is done");
     rig.done(2);

@@ -1,10 +1,13 @@
 //! Jobs that wait for a hypervisor outside.
 
+use std::collections::{BTreeMap, VecDeque};
+
 use proptest::prelude::*;
 
 use super::property::acts;
 use super::*;
 use crate::sim::fault::Fault;
+use crate::sim::hypervisor::{Heard, Session};
 use crate::sim::state;
 use crate::sim::world::{Change, OrderNo};
 
@@ -186,6 +189,89 @@ fn a_restart_withdraws_orders_and_a_world_without_hypervisor_obeys_itself() {
     assert!(rig.is_plugged("appliance", &id));
 }
 
+/// Disks by their volume, with bus and size, by the id of their VM.
+type Guests = BTreeMap<String, BTreeMap<String, (String, u64)>>;
+
+/// A driver that believes what it is told, and its hypervisor.
+struct Driver {
+    session: Session,
+    guests: Guests,
+    unread: VecDeque<String>,
+}
+
+impl Driver {
+    fn connect(world: &World) -> Self {
+        let (session, state) = Session::begin(world);
+        Self {
+            session,
+            guests: Guests::new(),
+            unread: VecDeque::from([state]),
+        }
+    }
+
+    /// The driver starts again; its hypervisor goes on.
+    fn connect_again(&mut self, world: &World) {
+        let (session, state) = Session::begin(world);
+        (self.session, self.unread) = (session, VecDeque::from([state]));
+    }
+
+    /// Does the next thing that it was told, if there is one.
+    fn obey(&mut self, world: &mut World) {
+        let Some(line) = self.unread.pop_front() else {
+            return;
+        };
+        let command: Value = serde_json::from_str(&line).expect("JSON");
+        let vm = command["vm"].as_str().unwrap_or_default().to_owned();
+        let disk = |disk: &Value| {
+            let (bus, size) = (text(&disk["bus"]), disk["size"].as_u64().expect("a size"));
+            (text(&disk["volume"]), (bus, size))
+        };
+        let disks = |vm: &Value| {
+            let disks = vm["disks"].as_array().expect("disks");
+            disks.iter().map(disk).collect()
+        };
+        let mut result = "done";
+        match command["do"].as_str().expect("a command") {
+            "state" => {
+                let vms = command["vms"].as_array().expect("VMs").iter();
+                self.guests = vms.map(|vm| (text(&vm["vm"]), disks(vm))).collect();
+            }
+            "start" => drop(self.guests.insert(vm, disks(&command))),
+            "stop" | "destroy" => drop(self.guests.remove(&vm)),
+            "reboot" => {}
+            what => match (what, self.guests.get_mut(&vm)) {
+                ("plug" | "resize", Some(guest)) => guest.extend([disk(&command["disk"])]),
+                ("unplug", Some(guest)) => drop(guest.remove(&disk(&command["disk"]).0)),
+                // An earlier order to stop it was obeyed too late.
+                (_, None) => result = "failed",
+                (other, Some(_)) => panic!("{other}"),
+            },
+        }
+        let answer = format!(r#"{{"id":{},"result":"{result}"}}"#, command["id"]);
+        match self.session.hear(answer.as_bytes()).expect("an answer") {
+            Heard::Order(no, answer) => {
+                let answer = answer.as_ref().map_err(String::as_str).copied();
+                world.answer_order(no, answer);
+            }
+            Heard::Noted => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// The guests as the world has them.
+fn guests(world: &World) -> Guests {
+    let guests = world.vms().filter_map(|(_, vm)| {
+        let disks = vm.guest.as_ref()?.disks().iter();
+        let disks = disks.map(|disk| {
+            let volume = world.volume(disk.volume).uuid.to_string();
+            (volume, (disk.bus.as_str().to_owned(), disk.size))
+        });
+        Some((vm.uuid.to_string(), disks.collect()))
+    });
+    guests.collect()
+}
+
 /// How the hypervisor of a history answers: the next of these, again and again.
 fn answers() -> impl Strategy<Value = Vec<Option<bool>>> {
     let answer = prop_oneof![3 => Just(Some(true)), 1 => Just(Some(false)), 1 => Just(None)];
@@ -216,5 +302,37 @@ proptest! {
         prop_assert_eq!(rig.front.world().pending_jobs().count(), 0);
         prop_assert_eq!(rig.front.world().orders().count(), 0);
         prop_assert_eq!(rig.front.world().check(), Ok(()));
+    }
+
+    #[test]
+    fn the_hypervisor_has_what_the_world_has_once_it_has_done_everything(
+        acts in acts(),
+        paces in prop::collection::vec(0..4_u8, 1..20),
+    ) {
+        let mut rig = Rig::ordering();
+        // So short that the driver is often too late.
+        rig.front.world_mut().await_hypervisor(Some(400));
+        let mut driver = Driver::connect(rig.front.world());
+        for (act, pace) in acts.iter().zip(paces.into_iter().cycle()) {
+            rig.act(act);
+            driver.unread.extend(driver.session.due(rig.front.world()));
+            match pace {
+                // It takes its time, until nobody waits for it.
+                0 => {}
+                1 => driver.connect_again(rig.front.world()),
+                _ => {
+                    for _ in 0..pace {
+                        driver.obey(rig.front.world_mut());
+                    }
+                }
+            }
+        }
+        for _ in 0..1_000 {
+            driver.unread.extend(driver.session.due(rig.front.world()));
+            driver.obey(rig.front.world_mut());
+        }
+        prop_assert!(driver.unread.is_empty());
+        prop_assert_eq!(rig.front.world().orders().count(), 0);
+        prop_assert_eq!(driver.guests, guests(rig.front.world()));
     }
 }
