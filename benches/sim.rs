@@ -154,6 +154,7 @@ async fn requests() -> f64 {
         settings: Settings::default(),
         clock: ClockMode::Real,
         host: None,
+        hypervisor: None,
     };
     let sim = serve(listener, config).await.expect("it starts");
     let address = sim.address();

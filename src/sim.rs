@@ -5,7 +5,8 @@
 //!  HTTP ─► server ─► Front::handle(request, now) ─► World        Front and World: no I/O, no clock
 //!            │            signature, parameters,      rows, jobs, queues,
 //!            │            envelopes, faults           guests (what is really plugged)
-//!            └─► host: one VM's guest as a directory tree (/dev, /sys, /proc)
+//!            ├─► host: one VM's guest as a directory tree (/dev, /sys, /proc)
+//!            └─► hypervisor: orders and answers, over a socket to the driver of a real one
 //! ```
 //!
 //! [`World`] is deterministic: the same seed, calls and times give the same ids and answers.
@@ -19,6 +20,7 @@ pub mod fault;
 pub mod file;
 pub mod front;
 pub mod host;
+pub mod hypervisor;
 pub mod recording;
 mod refusal;
 mod serial;

@@ -21,6 +21,7 @@ Examples:
   volume-daemon sim                        prints its endpoint and keys as one line of JSON
   volume-daemon sim --listen 127.0.0.1:8096 --latency-ms 50 --seed 7
   volume-daemon sim --host-dir /tmp/guest --self-vm appliance
+  volume-daemon sim --hypervisor /run/sim/hypervisor.sock --latency-ms 5
   volume-daemon sim --world world.yaml --faults faults.yaml --state sim.json
   volume-daemon sim --vms 1000 --volumes 100000
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::refusal::Refusal;
 use super::view::{VmView, VolumeView};
-use super::world::{Job, NewVolume, VmNo, VolumeNo, Work, World};
+use super::world::{Change, Job, NewVolume, Order, OrderNo, VmNo, VolumeNo, Work, World};
 
 /// One thing done behind the API's back. VMs and volumes are named by id, or by a name that
 /// only one of them has.
@@ -284,6 +284,10 @@ impl World {
                 .pending_jobs()
                 .map(|job: &Job| super::view::JobView::of(self, job))
                 .collect(),
+            orders: self
+                .orders()
+                .map(|(no, order)| OrderDump::of(self, no, order))
+                .collect(),
         }
     }
 }
@@ -306,6 +310,9 @@ pub struct Dump<'a> {
     volumes: Vec<VolumeView>,
     /// The unfinished ones.
     jobs: Vec<super::view::JobView<'a>>,
+    /// What jobs wait for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    orders: Vec<OrderDump>,
 }
 
 #[derive(Debug, Serialize)]
@@ -325,4 +332,37 @@ struct DiskDump {
     slot: u32,
     diskseq: u64,
     size: u64,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OrderDump {
+    order: String,
+    #[serde(rename = "do")]
+    what: &'static str,
+    vm: Uuid,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    volume: Option<Uuid>,
+    since: String,
+}
+
+impl OrderDump {
+    fn of(world: &World, no: OrderNo, order: &Order) -> Self {
+        let (what, volume) = match order.change {
+            Change::Plug { volume, .. } => ("plug", Some(volume)),
+            Change::Unplug { volume } => ("unplug", Some(volume)),
+            Change::Resize { volume, .. } => ("resize", Some(volume)),
+            Change::Start => ("start", None),
+            Change::Stop => ("stop", None),
+            Change::Reboot => ("reboot", None),
+            Change::Destroy => ("destroy", None),
+        };
+        Self {
+            order: no.to_string(),
+            what,
+            vm: world.vm(order.vm).uuid,
+            volume: volume.map(|volume| world.volume(volume).uuid),
+            since: order.since.to_string(),
+        }
+    }
 }

@@ -1,8 +1,10 @@
 //! The simulator over HTTP: `/client/api` as CloudStack serves it, `/control/…` for whoever
-//! runs the experiment, a clock, and the directory tree of one VM's guest.
+//! runs the experiment, a clock, the directory tree of one VM's guest, and a socket for the driver
+//! of a real hypervisor.
 
 mod connection;
 mod control;
+mod driver;
 mod keeper;
 
 use std::net::SocketAddr;
@@ -30,6 +32,7 @@ use super::time::SimTime;
 use super::world::{Settings, VmNo, World};
 
 use connection::{Killable, KillableListener};
+use driver::Socket;
 
 pub use keeper::{KeepError, load, replace};
 
@@ -45,6 +48,17 @@ pub struct SimConfig {
     pub clock: ClockMode,
     /// The guest to show as a directory tree.
     pub host: Option<HostConfig>,
+    /// The hypervisor for which jobs wait; `None`: none.
+    pub hypervisor: Option<HypervisorConfig>,
+}
+
+/// How a real hypervisor is driven.
+#[derive(Debug, Clone)]
+pub struct HypervisorConfig {
+    /// Where its driver connects.
+    pub socket: PathBuf,
+    /// How long a job waits for an answer, in milliseconds of the simulator's clock.
+    pub wait_ms: u64,
 }
 
 /// Which guest is shown where.
@@ -89,6 +103,15 @@ pub enum SimError {
     /// Its socket.
     #[error("the simulator's socket failed")]
     Socket(#[source] std::io::Error),
+    /// The socket for a hypervisor's driver.
+    #[error("cannot listen for a hypervisor's driver at {}", path.display())]
+    Hypervisor {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The directory tree.
     #[error("the guest's directory tree could not be kept")]
     Host(#[source] HostError),
@@ -137,11 +160,13 @@ pub async fn serve_world(
 /// As [`serve`]; and if the front is of a time that the clock has not reached.
 pub async fn serve_front(
     listener: TcpListener,
-    front: Front,
+    mut front: Front,
     config: SimConfig,
     state: Option<PathBuf>,
 ) -> Result<Handle, SimError> {
     check_time(config.clock, &front)?;
+    let hypervisor_wait_ms = config.hypervisor.as_ref().map(|it| it.wait_ms);
+    front.world_mut().await_hypervisor(hypervisor_wait_ms);
     let world = front.world();
     let address = listener.local_addr().map_err(SimError::Socket)?;
     let host = match config.host {
@@ -156,10 +181,20 @@ pub async fn serve_front(
             })
         }
     };
+    let socket = match &config.hypervisor {
+        Some(hypervisor) => Some(Socket::bind(&hypervisor.socket)?),
+        None => None,
+    };
     let (time, _) = watch::channel(front.now());
     let shared = Arc::new(Shared {
         clock: config.clock,
-        inner: Mutex::new(Inner { front, host }),
+        inner: Mutex::new(Inner {
+            front,
+            host,
+            generation: 0,
+        }),
+        hypervisor_wait_ms,
+        told: Notify::new(),
         time,
         changed: Notify::new(),
         dirty: Notify::new(),
@@ -170,6 +205,8 @@ pub async fn serve_front(
     let keeper = state
         .clone()
         .map(|path| tokio::spawn(keeper::keep(Arc::clone(&shared), path, stop.clone())));
+    let driver =
+        socket.map(|socket| tokio::spawn(driver::serve(Arc::clone(&shared), socket, stop.clone())));
     let service = router(Arc::clone(&shared)).into_make_service_with_connect_info::<Killable>();
     let stopped = stop.clone();
     let server = tokio::spawn(async move {
@@ -183,6 +220,7 @@ pub async fn serve_front(
         stop,
         ticker,
         server,
+        driver,
         keeper,
         state,
     })
@@ -205,6 +243,7 @@ pub struct Handle {
     stop: CancellationToken,
     ticker: JoinHandle<()>,
     server: JoinHandle<std::io::Result<()>>,
+    driver: Option<JoinHandle<()>>,
     keeper: Option<JoinHandle<()>>,
     state: Option<PathBuf>,
 }
@@ -264,6 +303,10 @@ impl Handle {
         let served = tokio::time::timeout(grace, &mut self.server).await;
         self.server.abort();
         self.ticker.abort();
+        if let Some(driver) = self.driver.take() {
+            // It ends by itself, and takes its socket away.
+            let _ = driver.await;
+        }
         if let Some(keeper) = self.keeper.take() {
             // It ends by itself, after what it is writing.
             let _ = keeper.await;
@@ -284,8 +327,8 @@ impl Drop for Handle {
         self.stop.cancel();
         self.server.abort();
         self.ticker.abort();
-        if let Some(keeper) = &self.keeper {
-            keeper.abort();
+        for task in self.driver.iter().chain(&self.keeper) {
+            task.abort();
         }
     }
 }
@@ -300,12 +343,17 @@ struct Shared {
     changed: Notify,
     /// Something may have changed that the state file does not know yet.
     dirty: Notify,
+    /// Something may have changed that a hypervisor's driver does not know yet.
+    told: Notify,
+    hypervisor_wait_ms: Option<u64>,
 }
 
 #[derive(Debug)]
 struct Inner {
     front: Front,
     host: Option<Projection>,
+    /// How often another front took the place of this one.
+    generation: u64,
 }
 
 #[derive(Debug)]
@@ -347,6 +395,7 @@ impl Shared {
     fn settle(&self, inner: &mut Inner, now: SimTime) -> Result<(), SimError> {
         inner.front.advance(now);
         self.dirty.notify_one();
+        self.told.notify_one();
         self.time.send_replace(inner.front.now());
         let world = inner.front.world();
         let Some(host) = &mut inner.host else {
@@ -372,6 +421,11 @@ impl Shared {
             host.vm = front.world().vm_called(&shown).map_err(SimError::Refused)?;
         }
         inner.front = front;
+        inner.generation += 1;
+        inner
+            .front
+            .world_mut()
+            .await_hypervisor(self.hypervisor_wait_ms);
         let now = self.now(inner);
         self.settle(inner, now)?;
         drop(guard);

@@ -11,7 +11,7 @@ const FORMAT: &str = "volume-daemon-sim-state";
 
 /// The version that is written, and the only one that is read. It goes up whenever a field of
 /// the world, its rows or its jobs comes, goes or changes.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Why a state cannot be restored.
 #[derive(Debug, thiserror::Error)]

@@ -16,6 +16,7 @@ mod given;
 mod guest;
 mod job;
 mod migrate;
+mod order;
 mod owner;
 mod resize;
 mod rows;
@@ -42,6 +43,7 @@ pub use event::{EventKind, EventRow, EventState, Resource};
 pub use given::{GivenVm, GivenVolume};
 pub use guest::{Disk, Guest};
 pub use job::{Job, JobState, Outcome, Trouble};
+pub use order::{Change, Order, OrderNo};
 pub use owner::{Asked, AskedProject, Domain, Project, Scope};
 pub use rows::{
     Account, AccountNo, Attachment, DomainNo, GIB, HostNo, JobNo, Offering, OfferingNo, ProjectNo,
@@ -56,6 +58,7 @@ pub use volume::NewVolume;
 pub use work::Work;
 
 use job::Event;
+use order::Hypervisor;
 
 /// The domain that all others are in.
 pub const ROOT_DOMAIN: &str = "ROOT";
@@ -237,6 +240,7 @@ pub struct World {
     /// What was done, oldest first, and the number of the last one.
     events: VecDeque<EventRow>,
     next_event_row: u64,
+    hypervisor: Hypervisor,
     next_row: u64,
     diskseq: u64,
 }
@@ -288,6 +292,7 @@ impl World {
             next_event: 0,
             events: VecDeque::new(),
             next_event_row: 0,
+            hypervisor: Hypervisor::default(),
             next_row: 1,
             diskseq: 0,
         }

@@ -78,6 +78,7 @@ pub async fn simulator() -> Handle {
         settings,
         clock: ClockMode::Real,
         host: None,
+        hypervisor: None,
     };
     serve(listener, config).await.expect("it starts")
 }

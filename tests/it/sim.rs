@@ -1,9 +1,11 @@
 //! The simulator as a program: its files, and the commands for one that runs.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Output};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -108,6 +110,50 @@ fn a_person_needs_no_curl() {
     let why = sim.refuses(&["op", "{op: stopVm, vm: nobody}"]);
     assert!(why.contains("there is no nobody"), "{why}");
     sim.end();
+}
+
+#[test]
+fn a_driver_of_a_hypervisor_decides_whether_a_vm_stops() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("hypervisor.sock");
+    let sim = Sim::start(&["--hypervisor", text(&socket), "--hypervisor-timeout", "5s"]);
+    let mut driver = UnixStream::connect(&socket).expect("it listens");
+    let patience = Some(Duration::from_secs(20));
+    driver.set_read_timeout(patience).expect("a limit");
+    let mut lines = BufReader::new(driver.try_clone().expect("the same")).lines();
+    let mut told = || -> Value {
+        let line = lines.next().expect("a line").expect("in time");
+        serde_json::from_str(&line).expect(&line)
+    };
+    assert_eq!(told()["timeoutMs"], 5_000);
+    assert_eq!(told()["do"], "state");
+    writeln!(driver, r#"{{"id":1,"result":"done"}}"#).expect("writable");
+    let state = |sim: &Sim| {
+        let world = sim.says(&["dump"]);
+        let vms = world["vms"].as_array().expect("VMs").clone();
+        let vm = vms.into_iter().find(|vm| vm["name"] == "final-vm");
+        vm.expect("it")["state"].clone()
+    };
+    let stop = ["op", "{op: stopVm, vm: final-vm}"];
+    sim.says(&stop);
+    sim.says(&["advance", "1s"]);
+    assert_eq!(
+        (&told()["do"], state(&sim)),
+        (&json!("stop"), json!("Stopping"))
+    );
+    sim.says(&["advance", "5s"]);
+    assert_eq!(state(&sim), "Running", "the driver said nothing in time");
+    sim.says(&stop);
+    sim.says(&["advance", "1s"]);
+    assert_eq!(told()["id"], 3);
+    // What is wrong is told after what was right, so the answer is in effect then.
+    writeln!(driver, "{{\"id\":3,\"result\":\"done\"}}\n?").expect("writable");
+    assert_eq!(told()["error"], "expected value");
+    assert_eq!(state(&sim), "Stopped");
+    sim.end();
+    assert!(!socket.exists());
+    let said = refused(&["sim", "--hypervisor-timeout", "5s"]);
+    assert!(said.contains("--hypervisor <SOCKET>"), "{said}");
 }
 
 #[test]

@@ -176,7 +176,7 @@ pub(super) async fn dump(args: &Dump, io: &mut Io<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn span(text: &str) -> Result<Duration, String> {
+pub(super) fn span(text: &str) -> Result<Duration, String> {
     text.parse::<jiff::SignedDuration>()
         .ok()
         .and_then(|span| span.try_into().ok())

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -14,7 +15,7 @@ use crate::cli::record::stopped;
 use crate::sim::file::generate::{Sizes, populate};
 use crate::sim::file::{self, WorldFile};
 use crate::sim::recording::{self, replay::Replay};
-use crate::sim::server::{self, HostConfig, serve_front};
+use crate::sim::server::{self, HostConfig, HypervisorConfig, serve_front};
 use crate::sim::world::Latencies;
 use crate::sim::{ClockMode, Front, Handle, SimConfig, SimTime, World};
 
@@ -35,6 +36,24 @@ pub(super) struct RunArgs {
     /// The VM to show under --host-dir, by name or id
     #[arg(long, default_value = "appliance", value_name = "VM")]
     self_vm: String,
+
+    /// Let jobs wait for a real hypervisor, whose driver connects to this UNIX socket
+    ///
+    /// The driver is told in lines of JSON what to plug, unplug, resize, start and stop, and
+    /// answers each with done or failed (docs/hypervisor-protocol.md). A job that would change a
+    /// VM that runs, or start one, waits for the answer, also while no driver is connected.
+    #[arg(long, value_name = "SOCKET")]
+    hypervisor: Option<PathBuf>,
+
+    /// How long a job waits for the hypervisor before it fails
+    #[arg(
+        long,
+        default_value = "30s",
+        value_name = "TIME",
+        value_parser = super::control::span,
+        requires = "hypervisor"
+    )]
+    hypervisor_timeout: Duration,
 
     /// Let everything take so long, instead of realistic times
     #[arg(long, value_name = "MS")]
@@ -73,7 +92,7 @@ pub(super) struct RunArgs {
         long,
         value_name = "DIR",
         conflicts_with_all = [
-            "host_dir", "latency_ms", "explicit_clock", "seed", "world", "vms", "volumes", "faults",
+            "host_dir", "hypervisor", "latency_ms", "explicit_clock", "seed", "world", "vms", "volumes", "faults",
             "state",
         ]
     )]
@@ -131,6 +150,10 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<()> {
         host: args.host_dir.map(|dir| HostConfig {
             dir,
             vm: args.self_vm,
+        }),
+        hypervisor: args.hypervisor.map(|socket| HypervisorConfig {
+            socket,
+            wait_ms: u64::try_from(args.hypervisor_timeout.as_millis()).unwrap_or(u64::MAX),
         }),
     };
     // Before anybody is told that it runs.

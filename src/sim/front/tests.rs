@@ -6,6 +6,7 @@ mod faults;
 mod fuzz;
 mod jobs;
 mod lists;
+mod orders;
 mod owners;
 mod property;
 mod requests;

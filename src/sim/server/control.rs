@@ -158,9 +158,10 @@ fn answer(result: Result<impl Serialize, SimError>) -> Response<Body> {
 pub(super) fn failure(error: &SimError) -> Response<Body> {
     let status = match error {
         SimError::Refused(_) | SimError::RealClock | SimError::Future(_) => StatusCode::CONFLICT,
-        SimError::Socket(_) | SimError::Host(_) | SimError::Keep(_) => {
-            StatusCode::INTERNAL_SERVER_ERROR
-        }
+        SimError::Socket(_)
+        | SimError::Hypervisor { .. }
+        | SimError::Host(_)
+        | SimError::Keep(_) => StatusCode::INTERNAL_SERVER_ERROR,
     };
     (status, told(error)).into_response()
 }

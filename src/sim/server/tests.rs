@@ -1,5 +1,7 @@
 //! Over real sockets on loopback.
 
+mod driver;
+
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -19,7 +21,6 @@ struct Rig {
 
 impl Rig {
     async fn new(clock: ClockMode, host: Option<HostConfig>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let settings = Settings {
             latencies: match clock {
                 ClockMode::Real => Latencies::all(5),
@@ -31,15 +32,21 @@ impl Rig {
             settings,
             clock,
             host,
+            hypervisor: None,
         };
-        let sim = serve(listener, config).await.expect("a simulator");
+        Self::start(config).await.expect("a simulator")
+    }
+
+    async fn start(config: SimConfig) -> Result<Self, SimError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let sim = serve(listener, config).await?;
         // Another test may have been first.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .no_proxy()
             .build()
             .expect("a client");
-        Self { sim, http }
+        Ok(Self { sim, http })
     }
 
     fn request(&self, command: &str, params: &[(&str, &str)]) -> reqwest::Request {
@@ -303,6 +310,7 @@ async fn a_change_is_in_the_state_file_soon_after_it() {
         settings: Settings::default(),
         clock: ClockMode::Explicit(START),
         host: None,
+        hypervisor: None,
     };
     let front = Front::new(World::standard(config.settings, START));
     let sim = serve_front(listener, front, config, Some(path.clone()))
@@ -333,7 +341,7 @@ async fn a_state_is_taken_and_given_back_over_http() {
     let (status, state) = rig
         .control(reqwest::Method::GET, "state", &Value::Null)
         .await;
-    assert_eq!((status, &state["version"]), (200, &json!(2)));
+    assert_eq!((status, &state["version"]), (200, &json!(3)));
     let created = rig.create().await;
     rig.advance(3_600_000).await;
     let (status, _) = rig.control(reqwest::Method::PUT, "state", &state).await;
@@ -353,6 +361,7 @@ async fn a_state_of_the_future_needs_an_explicit_clock() {
         settings: Settings::default(),
         clock: ClockMode::Real,
         host: None,
+        hypervisor: None,
     };
     let year_3000 = SimTime::from_millis(32_503_680_000_000);
     let world = World::standard(config.settings, year_3000);

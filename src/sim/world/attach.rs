@@ -6,6 +6,7 @@ use crate::sim::refusal::Refusal;
 
 use super::World;
 use super::job::{Flow, Stage};
+use super::order::Change;
 use super::rows::{Attachment, JobNo, VmNo, VmState, VolumeKind, VolumeNo, VolumeState};
 
 /// The device id of the root disk.
@@ -235,14 +236,12 @@ impl World {
             None => self.choose_device(vm, wanted)?,
         };
         if running {
-            self.plug(vm, volume).map_err(|agent| {
-                Refusal::runtime(format!(
-                    "Failed to attach volume {} to VM {}; {}",
-                    self.volume(volume).name,
-                    self.vm(vm).name,
-                    agent.text
-                ))
-            })?;
+            self.check_plug(vm, volume)
+                .map_err(|agent| self.not_plugged(vm, volume, &agent.text))?;
+            if self.must_ask() {
+                return Ok(Flow::Ask(vm, Change::Plug { volume, device }));
+            }
+            self.plug(vm, volume)?;
         }
         self.set_link(volume, vm, device);
         let settle = if self.volume(volume).state == VolumeState::Attaching {
@@ -251,6 +250,15 @@ impl World {
             0
         };
         Ok(Flow::Wait(Stage::Settling, settle))
+    }
+
+    /// As `VolumeApiServiceImpl.java` passes on what the agent says.
+    pub(super) fn not_plugged(&self, vm: VmNo, volume: VolumeNo, agent: &str) -> Refusal {
+        Refusal::runtime(format!(
+            "Failed to attach volume {} to VM {}; {agent}",
+            self.volume(volume).name,
+            self.vm(vm).name,
+        ))
     }
 
     /// Writes the link: device id 0 makes the volume ROOT.
@@ -336,9 +344,13 @@ impl World {
             }
             Stage::Unplugging { running } => {
                 if running && self.keeps(vm, volume) {
-                    return Err(self.not_released(vm, volume));
+                    let wait = self.settings.latencies.detach_wait_ms;
+                    return Err(self.not_released(vm, volume, wait));
                 }
                 if running {
+                    if self.must_ask() && self.plugged_in(volume) == Some(vm) {
+                        return Ok(Flow::Ask(vm, Change::Unplug { volume }));
+                    }
                     self.unplug(vm, volume);
                 }
                 // Whatever link there is by now is cleared, also one to another VM
@@ -361,17 +373,16 @@ impl World {
     }
 
     /// `KVMStorageProcessor.java`, `attachOrDetachDevice`, as `VolumeApiServiceImpl.java` passes
-    /// it on. Database and guest stay as they are.
-    pub(super) fn not_released(&self, vm: VmNo, volume: VolumeNo) -> Refusal {
+    /// it on, after so many milliseconds. Database and guest stay as they are.
+    pub(super) fn not_released(&self, vm: VmNo, volume: VolumeNo, waited_ms: u64) -> Refusal {
         Refusal::runtime(format!(
             "Failed to detach volume {} from VM {}; \
              com.cloud.exception.InternalErrorException: Could not detach volume after sending \
-             the command and waiting for [{}] milliseconds. Probably the VM does not support the \
+             the command and waiting for [{waited_ms}] milliseconds. Probably the VM does not support the \
              sent detach command or the device is busy at the moment. Try again in a couple of \
              minutes.",
             self.volume(volume).name,
             self.vm(vm).name,
-            self.settings.latencies.detach_wait_ms
         ))
     }
 

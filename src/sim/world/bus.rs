@@ -95,7 +95,7 @@ impl World {
 
     /// The bus of a disk that is plugged into a running VM: SCSI if its first disk is on SCSI,
     /// else virtio, whatever its details say (`KVMStorageProcessor.java`, `attachOrDetachDisk`).
-    pub(super) fn hot_bus(&self, vm: VmNo) -> Bus {
+    pub fn hot_bus(&self, vm: VmNo) -> Bus {
         let disks = self
             .vm(vm)
             .guest

@@ -21,6 +21,7 @@ impl World {
         self.check_snapshots()?;
         self.check_usages()?;
         self.check_vm_snapshots()?;
+        self.check_orders()?;
         self.check_jobs()
     }
 

@@ -80,7 +80,11 @@ impl World {
         self.plug_on(vm, volume, self.hot_bus(vm))
     }
 
-    fn plug_on(&mut self, vm: VmNo, volume: VolumeNo, bus: Bus) -> Result<(), Refusal> {
+    /// Whether a disk could be plugged in.
+    ///
+    /// # Errors
+    /// As [`World::plug`].
+    pub(super) fn check_plug(&self, vm: VmNo, volume: VolumeNo) -> Result<(), Refusal> {
         match self.plugged_in(volume) {
             None => {}
             Some(other) if other == vm => {
@@ -95,13 +99,20 @@ impl World {
                 ));
             }
         }
-        let size = self.volume(volume).size;
-        let diskseq = self.next_diskseq();
-        let Some(guest) = self.vm_mut(vm).guest.as_mut() else {
+        if self.vm(vm).guest.is_none() {
             return Err(Refusal::runtime(
                 "org.libvirt.LibvirtException: Domain not found",
             ));
-        };
+        }
+        Ok(())
+    }
+
+    fn plug_on(&mut self, vm: VmNo, volume: VolumeNo, bus: Bus) -> Result<(), Refusal> {
+        self.check_plug(vm, volume)?;
+        let size = self.volume(volume).size;
+        let diskseq = self.next_diskseq();
+        let guest = self.vm_mut(vm).guest.as_mut();
+        let guest = guest.expect("that was checked");
         let disk = Disk {
             volume,
             bus,
@@ -133,27 +144,44 @@ impl World {
         self.plugged.remove(&volume);
     }
 
-    /// Starts the guest with the disks of the database, in order of device id.
+    /// Whether the guest could be started.
     ///
     /// # Errors
-    /// If one of them is open in another guest.
-    pub(super) fn boot(&mut self, vm: VmNo) -> Result<(), Refusal> {
-        let volumes: Vec<VolumeNo> = self.vm(vm).disks.values().copied().collect();
-        if let Some(held) = volumes.iter().find(|no| self.plugged.contains_key(no)) {
+    /// As [`World::boot`].
+    pub(super) fn check_boot(&self, vm: VmNo) -> Result<(), Refusal> {
+        let mut volumes = self.vm(vm).disks.values();
+        if let Some(held) = volumes.find(|no| self.plugged.contains_key(no)) {
             return Err(Refusal::runtime(format!(
                 "Unable to start a VM: volume {} is in use by another domain: Failed to get \
                  \"write\" lock",
                 self.volume(*held).uuid
             )));
         }
-        self.place(vm);
+        Ok(())
+    }
+
+    /// The disks with which the guest would start, in order of device id, and their buses.
+    pub fn boot_disks(&self, vm: VmNo) -> Vec<(VolumeNo, Bus)> {
         let (root_bus, data_bus) = (self.root_bus(vm), self.data_bus(vm));
+        let volumes = self.vm(vm).disks.values();
+        volumes
+            .map(|volume| match self.volume(*volume).kind {
+                VolumeKind::Root => (*volume, root_bus),
+                VolumeKind::Data => (*volume, data_bus),
+            })
+            .collect()
+    }
+
+    /// Starts the guest with the disks of the database, in order of device id.
+    ///
+    /// # Errors
+    /// If one of them is open in another guest.
+    pub(super) fn boot(&mut self, vm: VmNo) -> Result<(), Refusal> {
+        self.check_boot(vm)?;
+        self.place(vm);
+        let disks = self.boot_disks(vm);
         self.vm_mut(vm).guest = Some(Guest::default());
-        for volume in volumes {
-            let bus = match self.volume(volume).kind {
-                VolumeKind::Root => root_bus,
-                VolumeKind::Data => data_bus,
-            };
+        for (volume, bus) in disks {
             self.plug_on(vm, volume, bus)
                 .expect("the guest was just made and no disk is held");
         }

@@ -13,6 +13,7 @@ use crate::sim::time::SimTime;
 use super::World;
 use super::account::Role;
 use super::event::Resource;
+use super::order::{Change, OrderNo};
 use super::rows::{
     AccountNo, JobNo, SnapshotNo, Vm, VmNo, VmSnapshotNo, VmState, Volume, VolumeNo, VolumeState,
 };
@@ -137,6 +138,8 @@ pub(super) enum Flow {
     Begin,
     /// To another stage, so many milliseconds later.
     Wait(Stage, u64),
+    /// To the same stage again, when the guest of that VM was changed.
+    Ask(VmNo, Change),
     /// To its end.
     Done(Outcome),
 }
@@ -150,6 +153,8 @@ pub(super) enum Event {
     Expunge(VolumeNo),
     /// The storage scavenger looks at a volume that was in Destroy.
     Scavenge(VolumeNo),
+    /// An order may not be out for longer.
+    GiveUp(OrderNo),
 }
 
 impl Job {
@@ -218,6 +223,7 @@ impl World {
             self.end(no, Outcome::Lost);
         }
         self.queues.clear();
+        self.hypervisor.forget_orders();
     }
 
     pub(super) fn happen(&mut self, event: Event) {
@@ -225,6 +231,7 @@ impl World {
             Event::Reach(no, stage) => self.reach(no, stage),
             Event::Expunge(volume) => self.expunge_step(volume),
             Event::Scavenge(volume) => self.scavenge(volume),
+            Event::GiveUp(order) => self.give_up(order),
         }
     }
 
@@ -239,7 +246,13 @@ impl World {
             let (account, work, scheduled) = (job.account, job.work.clone(), job.scheduled);
             self.job_started(account, &work, scheduled);
         }
-        match self.run(no, stage) {
+        let flow = self.run(no, stage);
+        self.follow(no, stage, flow);
+    }
+
+    /// Lets a job go where its stage led it.
+    pub(super) fn follow(&mut self, no: JobNo, stage: Stage, flow: Result<Flow, Refusal>) {
+        match flow {
             Ok(Flow::Queue(vm)) => {
                 if let Some(job) = self.jobs.get_mut(&no) {
                     job.stage = Stage::Queued;
@@ -253,6 +266,7 @@ impl World {
             }
             Ok(Flow::Begin) => self.schedule(0, Event::Reach(no, Stage::Queued)),
             Ok(Flow::Wait(next, millis)) => self.wait(no, stage, next, millis),
+            Ok(Flow::Ask(vm, change)) => self.give_order(no, stage, vm, change),
             Ok(Flow::Done(outcome)) => self.finish(no, outcome),
             Err(refusal) => self.fail(no, refusal),
         }
@@ -299,7 +313,7 @@ impl World {
 
     fn run(&mut self, no: JobNo, stage: Stage) -> Result<Flow, Refusal> {
         let job = self.job(no);
-        let (account, work) = (job.account, job.work.clone());
+        let work = job.work.clone();
         if let Stage::Plugging { .. } | Stage::Unplugging { .. } | Stage::Working = stage {
             match &job.trouble {
                 Some(Trouble::Fails(text)) => return Err(Refusal::runtime(text.clone())),
@@ -312,7 +326,8 @@ impl World {
                     } = work
                         && stage == (Stage::Unplugging { running: true })
                     {
-                        return Err(self.not_released(vm, volume));
+                        let wait = self.settings.latencies.detach_wait_ms;
+                        return Err(self.not_released(vm, volume, wait));
                     }
                 }
                 Some(Trouble::LostBefore) => {
@@ -325,6 +340,13 @@ impl World {
                 | None => {}
             }
         }
+        self.carry_out(no, stage)
+    }
+
+    /// Does what a stage is there for, whatever may go wrong with its job.
+    pub(super) fn carry_out(&mut self, no: JobNo, stage: Stage) -> Result<Flow, Refusal> {
+        let job = self.job(no);
+        let (account, work) = (job.account, job.work.clone());
         match work {
             Work::Create { volume } => self.run_create(volume, stage),
             Work::Attach { volume, vm, device } => self.run_attach(volume, vm, device, stage),

@@ -6,6 +6,7 @@ use crate::sim::refusal::Refusal;
 use super::World;
 use super::attach::unreachable_stage;
 use super::job::{Flow, Stage};
+use super::order::Change;
 use super::rows::{OfferingNo, VolumeNo, VolumeState};
 use super::volume::{check_custom_size, check_size};
 use super::work::Work;
@@ -45,6 +46,13 @@ impl World {
                     return Err(
                         self.resize_failed(volume, "Unable to shrink volumes of type QCOW2")
                     );
+                }
+                if let Some(vm) = self.plugged_in(volume)
+                    && row.state == VolumeState::Resizing
+                    && row.size != size
+                    && self.must_ask()
+                {
+                    return Ok(Flow::Ask(vm, Change::Resize { volume, size }));
                 }
                 self.set_size(volume, size);
                 let row = self.volume_mut(volume);
@@ -181,7 +189,7 @@ impl World {
         }
     }
 
-    fn resize_failed(&self, volume: VolumeNo, why: &str) -> Refusal {
+    pub(super) fn resize_failed(&self, volume: VolumeNo, why: &str) -> Refusal {
         Refusal::runtime(format!(
             "Failed to resize volume operation of volume UUID: [{}] due to - {why}",
             self.volume(volume).uuid

@@ -9,6 +9,7 @@ use super::World;
 use super::attach::unreachable_stage;
 use super::bus::{Bus, ROOT_DISK_CONTROLLER};
 use super::job::{Flow, Outcome, Stage};
+use super::order::Change;
 use super::rows::{AccountNo, Vm, VmNo, VmState, VolumeKind, VolumeNo, VolumeState, ZoneNo};
 
 impl World {
@@ -88,6 +89,9 @@ impl World {
                 Ok(Flow::Wait(Stage::Working, self.settings.latencies.vm_ms))
             }
             Stage::Working => {
+                if self.must_ask() && self.check_boot(vm).is_ok() {
+                    return Ok(Flow::Ask(vm, Change::Start));
+                }
                 let volumes: Vec<VolumeNo> = self.vm(vm).disks.values().copied().collect();
                 for volume in volumes {
                     let row = self.volume_mut(volume);
@@ -120,6 +124,9 @@ impl World {
                 Ok(Flow::Wait(Stage::Working, millis))
             }
             Stage::Working => {
+                if self.must_ask() && self.vm(vm).guest.is_some() {
+                    return Ok(Flow::Ask(vm, Change::Stop));
+                }
                 self.power_off(vm);
                 self.vm_mut(vm).state = VmState::Stopped;
                 Ok(Flow::Done(self.vm_outcome(vm)))
@@ -142,6 +149,9 @@ impl World {
                 Ok(Flow::Wait(Stage::Working, self.settings.latencies.vm_ms))
             }
             Stage::Working => {
+                if self.must_ask() && self.vm(vm).guest.is_some() {
+                    return Ok(Flow::Ask(vm, Change::Reboot));
+                }
                 self.reset(vm);
                 Ok(Flow::Done(self.vm_outcome(vm)))
             }
@@ -175,6 +185,9 @@ impl World {
                 Ok(Flow::Wait(Stage::Working, millis))
             }
             Stage::Working => {
+                if self.must_ask() && self.vm(vm).guest.is_some() {
+                    return Ok(Flow::Ask(vm, Change::Destroy));
+                }
                 self.power_off(vm);
                 let volumes: Vec<VolumeNo> = self.vm(vm).disks.values().copied().collect();
                 for volume in volumes {

@@ -104,6 +104,7 @@ impl Rig {
                 dir: root.path().join("host"),
                 vm: SELF.to_owned(),
             }),
+            hypervisor: None,
         };
         let sim = serve(listener, config).await.expect("a simulator");
         let tap = Tap::before(sim.address()).await;

@@ -32,7 +32,7 @@ const COMMANDS: [&str; 20] = [
 
 /// One thing that happens. Numbers are taken modulo what there is.
 #[derive(Debug, Clone)]
-enum Act {
+pub(super) enum Act {
     Call {
         command: usize,
         volume: usize,
@@ -54,7 +54,7 @@ enum Act {
     Pass(u64),
 }
 
-fn acts() -> impl Strategy<Value = Vec<Act>> {
+pub(super) fn acts() -> impl Strategy<Value = Vec<Act>> {
     let act = prop_oneof![
         6 => (0..COMMANDS.len(), 0..8_usize, 0..3_usize, -1..6_i64, any::<bool>()).prop_map(
             |(command, volume, vm, number, flag)| Act::Call { command, volume, vm, number, flag }
@@ -76,7 +76,7 @@ impl Rig {
         (volumes.collect(), vms.collect())
     }
 
-    fn act(&mut self, act: &Act) {
+    pub(super) fn act(&mut self, act: &Act) {
         match act {
             Act::Pass(millis) => self.pass(*millis),
             Act::Call {

@@ -214,7 +214,7 @@ fn a_guest_that_does_not_let_go_keeps_its_disk() {
 
 impl Rig {
     /// The state in which a VM is listed; null if it is not.
-    fn state_of(&mut self, vm: &str) -> Value {
+    pub(super) fn state_of(&mut self, vm: &str) -> Value {
         let mut listed = self.call("listVirtualMachines", &[("id", vm)]);
         let state = listed.pointer_mut("/virtualmachine/0/state");
         state.map(Value::take).unwrap_or_default()
