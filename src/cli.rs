@@ -29,6 +29,7 @@ pub mod schema;
 pub mod settings;
 pub mod shell;
 pub mod sim;
+pub mod take_over;
 pub mod validate;
 pub mod wait;
 
@@ -110,6 +111,7 @@ enum Brief {
     Validate(validate::Args),
     Schema(schema::Args),
     Config(settings::Args),
+    TakeOver(take_over::Args),
     Completions(shell::CompletionsArgs),
     Man(shell::ManArgs),
 }
@@ -118,7 +120,7 @@ enum Brief {
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Look", &["plan", "drift", "get", "describe", "wait"]),
     ("Write specs", &["validate", "schema"]),
-    ("Run", &["run", "config"]),
+    ("Run", &["run", "config", "take-over"]),
     ("Try it out", &["sim", "record", "demo"]),
     ("Install", &["completions", "man"]),
 ];
@@ -239,6 +241,9 @@ async fn answer(brief: Brief, global: &Global, io: &mut Io<'_>) -> anyhow::Resul
         Brief::Get(args) => get::run(&args, &global.load()?, clock, io).await?,
         Brief::Describe(args) => describe::run(&args, &global.load()?, clock, io).await?,
         Brief::Config(args) => settings::run(&args, &global.load()?, io)?,
+        Brief::TakeOver(args) => {
+            take_over::run(&args, &global.load()?, std::sync::Arc::new(SystemClock), io).await?
+        }
         Brief::Completions(args) => shell::completions(&args, parser(), io)?,
         Brief::Man(args) => shell::man(&args, parser(), io)?,
         Brief::Wait(args) => wait::run(&args, &global.load()?, clock, io).await?,

@@ -148,8 +148,9 @@ async fn own_this_vm(store: &Store, host: &Host, clock: &dyn Clock) -> anyhow::R
     if let Err(owner) = store.set_vm(vm).await? {
         bail!(
             "this store belongs to VM {owner}, and this is VM {vm}: a copy of the appliance must \
-             not act for the original. Start with an empty store (store.url), or set host.vm_id if \
-             this VM was read wrongly"
+             not act for the original. If that VM is gone for good: volume-daemon take-over. \
+             Otherwise start with an empty store (store.url), or set host.vm_id if this VM was read \
+             wrongly"
         );
     }
     Ok(())

@@ -26,9 +26,8 @@ Examples:
   volume-daemon wait volume/a volume/b --for=condition=Exported --timeout 10m
   volume-daemon wait volume/a --for=phase=Blocked --timeout 0s     looks once
 
-Exit codes: 0 it came true, 4 it did not in time, 1 the daemon cannot be reached.
-A spec that the daemon has not seen yet is waited for. A connection that is lost later is
-retried until the time is over.")]
+Exit codes: 0 it came true, 4 it did not in time, 1 the daemon could not be reached until the end.
+A spec that the daemon has not seen yet is waited for, and so is a daemon that is not up.")]
 pub struct Args {
     /// Which volumes
     #[arg(required = true, value_name = "volume/NAME")]
@@ -157,10 +156,20 @@ pub async fn run(
     let client = Client::new(&config.api.listen)?;
     let mut watch = Watch::new(args);
     let mut lost = None;
-    let mut met = watch.look(&client.report().await?)?;
+    // It may be about to start.
+    let mut met = match client.report().await {
+        Ok(report) => watch.look(&report)?,
+        Err(error) => {
+            lost = Some(error);
+            false
+        }
+    };
     {
         let mut progress = Progress::new(io.err, io.live, clock);
-        progress.show(&watch.lines())?;
+        match &lost {
+            None => progress.show(&watch.lines())?,
+            Some(error) => progress.show(&[format!("{error}; trying again")])?,
+        }
         if !met {
             let poll = poll(&client, &mut watch, &mut progress, &mut lost);
             met = match tokio::time::timeout(args.timeout, poll).await {

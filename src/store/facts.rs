@@ -145,6 +145,22 @@ impl Store {
         let owner: VmId = id(&stored)?;
         Ok(if owner == vm { Ok(()) } else { Err(owner) })
     }
+
+    /// Gives the store of VM `from` to VM `to`. Does nothing if it does not belong to `from`.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`] and [`StoreError::Failed`].
+    pub async fn give_vm(&self, from: VmId, to: VmId) -> Result<(), StoreError> {
+        const DOING: &str = "record which VM the store belongs to";
+        let mut tx = self.write(DOING).await?;
+        sqlx::query("UPDATE vd_instance SET vm_id = ? WHERE one = 1 AND vm_id = ?")
+            .bind(to.to_string())
+            .bind(from.to_string())
+            .execute(&mut *tx)
+            .await
+            .map_err(failed(DOING))?;
+        tx.commit().await.map_err(failed(DOING))
+    }
 }
 
 fn id<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(

@@ -728,6 +728,14 @@ mod contract {
             assert_eq!(store.set_vm(vm(offered)).await.unwrap(), expected);
         }
         assert_eq!(store.load().await.unwrap().vm, Some(vm(1)));
+        store.give_vm(vm(3), vm(2)).await.unwrap();
+        assert_eq!(
+            store.load().await.unwrap().vm,
+            Some(vm(1)),
+            "it was not VM 3's"
+        );
+        store.give_vm(vm(1), vm(2)).await.unwrap();
+        assert_eq!(store.load().await.unwrap().vm, Some(vm(2)));
     }
 
     pub async fn a_lost_lease_stops_every_write(store: Store) {
@@ -749,6 +757,7 @@ mod contract {
             store.claim_export_name(&export, volume(1)).await.map(drop),
             store.accept(&change, NOW).await.map(drop),
             store.set_vm(vm(1)).await.map(drop),
+            store.give_vm(vm(1), vm(2)).await,
         ];
         for result in results {
             let error = result.unwrap_err();

@@ -155,3 +155,85 @@ fn an_answer_that_nobody_reads_ends_quietly() {
     let (code, _, err) = ended(child);
     assert_eq!((code, err.as_str()), (Some(141), ""));
 }
+
+/// Runs the program on this store, as this VM, and returns how it ended.
+fn on_store(
+    store: &std::path::Path,
+    vm: &str,
+    arguments: &[&str],
+) -> (Option<i32>, String, String) {
+    let config = empty_config();
+    let url = format!("--set=store.url=sqlite://{}", store.display());
+    let vm = format!("--set=host.vm_id={vm}");
+    let config = config.path().to_str().expect("UTF-8");
+    let all = [arguments, &[&url, &vm, "--config", config]].concat();
+    ended(volume_daemon(&all).spawn().expect("it runs"))
+}
+
+#[test]
+fn a_store_is_taken_over_only_from_the_vm_it_belongs_to() {
+    const OLD: &str = "0f8a2c1e-5d34-4b7a-9c1d-2e6f7a8b9c0d";
+    const NEW: &str = "1f8a2c1e-5d34-4b7a-9c1d-2e6f7a8b9c0d";
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("store.db");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let url = format!("sqlite://{}", path.display());
+        let clock = std::sync::Arc::new(volume_daemon::clock::SystemClock);
+        let store = volume_daemon::store::Store::open(&url, clock).await;
+        let store = store.expect("a new store");
+        let old = OLD.parse().expect("an id");
+        store
+            .set_vm(old)
+            .await
+            .expect("written")
+            .expect("it was nobody's");
+        store.close().await;
+    });
+    let (code, out, _) = on_store(&path, OLD, &["take-over"]);
+    assert_eq!(code, Some(0));
+    assert!(out.contains("belongs to this VM"), "{out}");
+    let (code, out, _) = on_store(&path, NEW, &["take-over"]);
+    assert_eq!(code, Some(2));
+    assert!(out.contains(&format!("take-over --from {OLD}")), "{out}");
+    let (code, _, err) = on_store(&path, NEW, &["take-over", "--from", NEW]);
+    assert_eq!(code, Some(3));
+    assert!(
+        err.contains(&format!("belongs to VM {OLD}, not to {NEW}")),
+        "{err}"
+    );
+    let (code, _, err) = on_store(&path, NEW, &["take-over", "--from", OLD]);
+    assert_eq!(code, Some(0), "{err}");
+    let (code, out, _) = on_store(&path, NEW, &["take-over"]);
+    assert_eq!(code, Some(0));
+    assert!(out.contains("belongs to this VM"), "{out}");
+    let (code, _, _) = on_store(&path, OLD, &["take-over"]);
+    assert_eq!(code, Some(2), "the old VM is the stranger now");
+}
+
+#[test]
+fn a_daemon_that_is_not_up_yet_is_waited_for() {
+    let (listener, address) = listener();
+    let config = empty_config();
+    drop(listener);
+    let wait = ["wait", "volume/a", "--for=Ready", "--timeout=0s"];
+    let (code, _, err) = ended(start(
+        address,
+        config.path().to_str().expect("UTF-8"),
+        &wait,
+    ));
+    assert_eq!(code, Some(1), "{err}");
+    let wait = ["wait", "volume/a", "--for=Ready", "--timeout=2m"];
+    let mut child = start(address, config.path().to_str().expect("UTF-8"), &wait);
+    let mut err = BufReader::new(child.stderr.take().expect("piped"));
+    let mut line = String::new();
+    err.read_line(&mut line).expect("what it waits for");
+    assert!(line.contains("trying again"), "{line}");
+    let listener = TcpListener::bind(address).expect("the port is free again");
+    answer(asked(&listener));
+    line.clear();
+    err.read_line(&mut line).expect("what it waits for now");
+    assert!(line.contains("volume/a"), "{line}");
+    interrupt(&child);
+    child.wait().expect("it ends");
+}
