@@ -188,11 +188,19 @@ hint: volume-daemon describe volume a
 }
 
 #[tokio::test]
-async fn no_daemon_is_an_error_at_once() {
-    let (exit, answer, said) = waited(nobody().await, &args(&["a"], "Ready", "1m"), false).await;
+async fn no_daemon_until_the_end_is_an_error() {
+    let (exit, answer, said) = waited(nobody().await, &args(&["a"], "Ready", "0s"), false).await;
     assert_eq!((exit, answer.as_str()), (Exit::Error, ""));
-    assert!(said.starts_with("error: no daemon at 127.0.0.1:"), "{said}");
-    assert!(said.contains("hint: start it with systemctl"), "{said}");
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines[0].ends_with("; trying again"), "{said}");
+    assert!(
+        lines[1].starts_with("error: no daemon at 127.0.0.1:"),
+        "{said}"
+    );
+    assert!(
+        lines[2].starts_with("hint: start it with systemctl"),
+        "{said}"
+    );
 }
 
 #[tokio::test]
