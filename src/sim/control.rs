@@ -306,8 +306,8 @@ fn only<No>(called: &str, mut found: impl Iterator<Item = No>) -> Result<No, Ref
 pub struct Dump<'a> {
     now: String,
     now_ms: i64,
-    vms: Vec<VmDump>,
-    volumes: Vec<VolumeView>,
+    vms: Vec<VmDump<'a>>,
+    volumes: Vec<VolumeView<'a>>,
     /// The unfinished ones.
     jobs: Vec<super::view::JobView<'a>>,
     /// What jobs wait for.
@@ -316,9 +316,9 @@ pub struct Dump<'a> {
 }
 
 #[derive(Debug, Serialize)]
-struct VmDump {
+struct VmDump<'a> {
     #[serde(flatten)]
-    vm: VmView,
+    vm: VmView<'a>,
     /// Its disks as the hypervisor has them; null while it does not run.
     guest: Option<Vec<DiskDump>>,
 }

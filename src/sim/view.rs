@@ -37,11 +37,11 @@ const STORAGE: &str = "primary-1";
 /// A volume (`VolumeResponse.java`).
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub struct VolumeView {
+pub struct VolumeView<'a> {
     id: Uuid,
-    name: String,
+    name: &'a str,
     zoneid: Uuid,
-    zonename: String,
+    zonename: &'a str,
     #[serde(rename = "type")]
     kind: &'static str,
     provisioningtype: &'static str,
@@ -50,15 +50,15 @@ pub struct VolumeView {
     created: String,
     state: &'static str,
     #[serde(flatten)]
-    owner: OwnerView,
+    owner: OwnerView<'a>,
     #[serde(flatten)]
-    attachment: Option<AttachmentView>,
+    attachment: Option<AttachmentView<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     diskofferingid: Option<Uuid>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    diskofferingname: Option<String>,
+    diskofferingname: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    diskofferingdisplaytext: Option<String>,
+    diskofferingdisplaytext: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hypervisor: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,7 +76,7 @@ pub struct VolumeView {
     supportsstoragesnapshot: bool,
     deleteprotection: bool,
     hasannotations: bool,
-    tags: Vec<TagView>,
+    tags: Vec<TagView<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     jobid: Option<Uuid>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,25 +86,25 @@ pub struct VolumeView {
 /// What an attached volume shows of its VM.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "lowercase")]
-struct AttachmentView {
+struct AttachmentView<'a> {
     deviceid: u32,
     virtualmachineid: Uuid,
-    vmname: String,
-    vmdisplayname: String,
+    vmname: &'a str,
+    vmdisplayname: &'a str,
     vmstate: &'static str,
     vmtype: &'static str,
     attached: String,
 }
 
-impl VolumeView {
+impl<'a> VolumeView<'a> {
     /// The volume as it is now.
-    pub fn of(world: &World, no: VolumeNo) -> Self {
+    pub fn of(world: &'a World, no: VolumeNo) -> Self {
         let job = world.job_on(no).map(|job| job.uuid);
         Self::of_row(world, no, world.volume(no), job)
     }
 
     /// A volume as its row was at some time, while `job` was pending on it.
-    fn of_row(world: &World, no: VolumeNo, row: &Volume, job: Option<Uuid>) -> Self {
+    fn of_row(world: &'a World, no: VolumeNo, row: &'a Volume, job: Option<Uuid>) -> Self {
         let on_storage = match row.state {
             VolumeState::Allocated | VolumeState::Creating => false,
             VolumeState::Ready
@@ -120,9 +120,9 @@ impl VolumeView {
         let zone = world.zone(row.zone);
         Self {
             id: row.uuid,
-            name: row.name.clone(),
+            name: &row.name,
             zoneid: zone.uuid,
-            zonename: zone.name.clone(),
+            zonename: &zone.name,
             kind: row.kind.as_str(),
             provisioningtype: "thin",
             size: row.size,
@@ -131,8 +131,8 @@ impl VolumeView {
             owner: OwnerView::of(world, row.account),
             attachment: attachment(world, row),
             diskofferingid: offering.map(|offering| offering.uuid),
-            diskofferingname: offering.map(|offering| offering.name.clone()),
-            diskofferingdisplaytext: offering.map(|offering| offering.name.clone()),
+            diskofferingname: offering.map(|offering| offering.name.as_str()),
+            diskofferingdisplaytext: offering.map(|offering| offering.name.as_str()),
             hypervisor: Some(if on_storage { HYPERVISOR } else { "None" }),
             storage: Some(if on_storage { STORAGE } else { "none" }),
             storagetype: on_storage.then_some("shared"),
@@ -152,7 +152,7 @@ impl VolumeView {
     }
 }
 
-impl VolumeView {
+impl<'a> VolumeView<'a> {
     /// The same without what only root administrators see (`VolumeJoinDaoImpl.java`).
     #[must_use]
     pub fn seen_by(mut self, root: bool) -> Self {
@@ -167,7 +167,7 @@ impl VolumeView {
 }
 
 /// In state Destroy the VM is hidden even if linked (`VolumeJoinDaoImpl.java`).
-fn attachment(world: &World, row: &Volume) -> Option<AttachmentView> {
+fn attachment<'a>(world: &'a World, row: &Volume) -> Option<AttachmentView<'a>> {
     let link = row
         .attachment
         .filter(|_| row.state != VolumeState::Destroy)?;
@@ -175,8 +175,8 @@ fn attachment(world: &World, row: &Volume) -> Option<AttachmentView> {
     Some(AttachmentView {
         deviceid: link.device,
         virtualmachineid: vm.uuid,
-        vmname: vm.name.clone(),
-        vmdisplayname: vm.display_name.clone(),
+        vmname: &vm.name,
+        vmdisplayname: &vm.display_name,
         vmstate: vm.state.as_str(),
         vmtype: "User",
         attached: link.since.to_string(),
@@ -186,22 +186,22 @@ fn attachment(world: &World, row: &Volume) -> Option<AttachmentView> {
 /// A tag (`ResourceTagResponse.java`).
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub struct TagView {
-    key: String,
-    value: String,
+pub struct TagView<'a> {
+    key: &'a str,
+    value: &'a str,
     resourcetype: &'static str,
     resourceid: Uuid,
     #[serde(flatten)]
-    owner: OwnerView,
+    owner: OwnerView<'a>,
 }
 
-impl TagView {
+impl<'a> TagView<'a> {
     /// A tag on a resource.
-    pub fn of(world: &World, on: Tagged, tag: &Tag) -> Self {
+    pub fn of(world: &'a World, on: Tagged, tag: &'a Tag) -> Self {
         let (resourcetype, resourceid) = world.tagged(on);
         Self {
-            key: tag.key.clone(),
-            value: tag.value.clone(),
+            key: &tag.key,
+            value: &tag.value,
             resourcetype,
             resourceid,
             owner: OwnerView::of(world, world.owner(on)),
@@ -209,14 +209,14 @@ impl TagView {
     }
 }
 
-fn tags(world: &World, on: Tagged, tags: &[Tag]) -> Vec<TagView> {
+fn tags<'a>(world: &'a World, on: Tagged, tags: &'a [Tag]) -> Vec<TagView<'a>> {
     tags.iter().map(|tag| TagView::of(world, on, tag)).collect()
 }
 
 /// A VM (`UserVmResponse.java`), as with `details=min`.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub struct VmView {
+pub struct VmView<'a> {
     id: Uuid,
     name: String,
     displayname: String,
@@ -224,7 +224,7 @@ pub struct VmView {
     instancename: Option<String>,
     state: &'static str,
     #[serde(flatten)]
-    owner: OwnerView,
+    owner: OwnerView<'a>,
     created: String,
     zoneid: Uuid,
     zonename: String,
@@ -247,7 +247,7 @@ pub struct VmView {
     nic: [(); 0],
     securitygroup: [(); 0],
     affinitygroup: [(); 0],
-    tags: Vec<TagView>,
+    tags: Vec<TagView<'a>>,
 }
 
 /// What a VM shows of its template.
@@ -270,14 +270,14 @@ struct OfServiceOffering {
     memory: u32,
 }
 
-impl VmView {
+impl<'a> VmView<'a> {
     /// The VM as it is now.
-    pub fn of(world: &World, no: VmNo) -> Self {
+    pub fn of(world: &'a World, no: VmNo) -> Self {
         Self::of_row(world, no, world.vm(no))
     }
 
     /// A VM as its row was at some time.
-    fn of_row(world: &World, no: VmNo, row: &Vm) -> Self {
+    fn of_row(world: &'a World, no: VmNo, row: &'a Vm) -> Self {
         let zone = world.zone(row.zone);
         // Where it ran last is not shown.
         let host = row
@@ -326,7 +326,7 @@ impl VmView {
     }
 }
 
-impl VmView {
+impl<'a> VmView<'a> {
     /// The same without what only root administrators see (`UserVmJoinDaoImpl.java`).
     #[must_use]
     pub fn seen_by(mut self, root: bool) -> Self {
@@ -436,7 +436,7 @@ pub struct JobView<'a> {
     accountid: Uuid,
     account: &'a str,
     domainid: Uuid,
-    domainpath: String,
+    domainpath: &'a str,
     userid: Uuid,
     cmd: String,
     jobstatus: u8,
@@ -462,11 +462,11 @@ pub struct JobView<'a> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum JobResultView<'a> {
-    Volume(Box<VolumeView>),
+    Volume(Box<VolumeView<'a>>),
     #[serde(rename = "virtualmachine")]
-    Vm(Box<VmView>),
-    Snapshot(Box<SnapshotView>),
-    VmSnapshot(Box<VmSnapshotView>),
+    Vm(Box<VmView<'a>>),
+    Snapshot(Box<SnapshotView<'a>>),
+    VmSnapshot(Box<VmSnapshotView<'a>>),
     Success(bool),
     #[serde(untagged)]
     Failed {
@@ -494,7 +494,7 @@ impl<'a> JobView<'a> {
             accountid: account.uuid,
             account: &account.name,
             domainid: world.domain(account.domain).uuid,
-            domainpath: world.domain_path(account.domain),
+            domainpath: &world.domain(account.domain).path,
             userid: account.user,
             cmd: job.work.class_for(root),
             jobstatus: status,
@@ -514,7 +514,7 @@ impl<'a> JobView<'a> {
 }
 
 fn result_of<'a>(
-    world: &World,
+    world: &'a World,
     (job, root): (Uuid, bool),
     outcome: &'a Outcome,
 ) -> (u8, u16, Option<JobResultView<'a>>) {

@@ -255,6 +255,7 @@ impl World {
                 Domain {
                     uuid: random_uuid(&mut rng),
                     name: ROOT_DOMAIN.to_owned(),
+                    path: ROOT_DOMAIN.to_owned(),
                     parent: None,
                     limits: Limits::default(),
                     created: now,

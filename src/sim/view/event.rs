@@ -10,7 +10,7 @@ use super::owner::OwnerView;
 /// An event (`EventResponse.java`).
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub struct EventView {
+pub struct EventView<'a> {
     id: Uuid,
     username: String,
     #[serde(rename = "type")]
@@ -18,7 +18,7 @@ pub struct EventView {
     level: &'static str,
     description: String,
     #[serde(flatten)]
-    owner: OwnerView,
+    owner: OwnerView<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     resourceid: Option<Uuid>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -30,9 +30,9 @@ pub struct EventView {
     archived: bool,
 }
 
-impl EventView {
+impl<'a> EventView<'a> {
     /// The event; `about` is what it happened to, and the id of that.
-    pub fn of(world: &World, row: &EventRow, about: Option<(Resource, Uuid)>) -> Self {
+    pub fn of(world: &'a World, row: &EventRow, about: Option<(Resource, Uuid)>) -> Self {
         Self {
             id: EventRow::uuid(row.no),
             username: world.account(row.account).name.clone(),

@@ -13,30 +13,30 @@ use crate::sim::world::{
 /// The owner of a resource: an account, or a project instead.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) struct OwnerView {
+pub(super) struct OwnerView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    account: Option<String>,
+    account: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     projectid: Option<Uuid>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    project: Option<String>,
+    project: Option<&'a str>,
     domainid: Uuid,
-    domain: String,
-    domainpath: String,
+    domain: &'a str,
+    domainpath: &'a str,
 }
 
-impl OwnerView {
-    pub(super) fn of(world: &World, no: AccountNo) -> Self {
+impl<'a> OwnerView<'a> {
+    pub(super) fn of(world: &'a World, no: AccountNo) -> Self {
         let row = world.account(no);
         let domain = world.domain(row.domain);
         let project = row.project.map(|no| world.project(no));
         Self {
-            account: project.is_none().then(|| row.name.clone()),
+            account: project.is_none().then_some(row.name.as_str()),
             projectid: project.map(|project| project.uuid),
-            project: project.map(|project| project.name.clone()),
+            project: project.map(|project| project.name.as_str()),
             domainid: domain.uuid,
-            domain: domain.name.clone(),
-            domainpath: world.domain_path(row.domain),
+            domain: &domain.name,
+            domainpath: &domain.path,
         }
     }
 }
@@ -129,7 +129,7 @@ impl AccountView {
             roletype,
             domainid: domain.uuid,
             domain: domain.name.clone(),
-            domainpath: world.domain_path(row.domain),
+            domainpath: domain.path.clone(),
             state: state(row),
             created: row.created.to_string(),
             isdefault: false,
@@ -210,7 +210,7 @@ impl DomainView {
     /// The domain as it is now.
     pub fn of(world: &World, no: DomainNo) -> Self {
         let row: &Domain = world.domain(no);
-        let path = world.domain_path(no);
+        let path = row.path.clone();
         let parent = row.parent.map(|no| world.domain(no));
         Self {
             id: row.uuid,

@@ -11,10 +11,10 @@ use super::owner::OwnerView;
 /// A snapshot (`SnapshotResponse.java`).
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub struct SnapshotView {
+pub struct SnapshotView<'a> {
     id: Uuid,
     #[serde(flatten)]
-    owner: OwnerView,
+    owner: OwnerView<'a>,
     snapshottype: &'static str,
     volumeid: Uuid,
     volumename: String,
@@ -30,12 +30,12 @@ pub struct SnapshotView {
     zoneid: Uuid,
     zonename: String,
     revertable: bool,
-    tags: Vec<TagView>,
+    tags: Vec<TagView<'a>>,
 }
 
-impl SnapshotView {
+impl<'a> SnapshotView<'a> {
     /// The snapshot as it is now.
-    pub fn of(world: &World, no: SnapshotNo) -> Self {
+    pub fn of(world: &'a World, no: SnapshotNo) -> Self {
         let row = world.snapshot(no);
         let volume = world.volume(row.volume);
         let zone = world.zone(volume.zone);

@@ -10,7 +10,7 @@ use super::owner::OwnerView;
 /// A snapshot of a VM (`VMSnapshotResponse.java`).
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub struct VmSnapshotView {
+pub struct VmSnapshotView<'a> {
     id: Uuid,
     name: String,
     state: &'static str,
@@ -31,14 +31,14 @@ pub struct VmSnapshotView {
     kind: &'static str,
     created: String,
     #[serde(flatten)]
-    owner: OwnerView,
+    owner: OwnerView<'a>,
     hypervisor: &'static str,
     tags: [(); 0],
 }
 
-impl VmSnapshotView {
+impl<'a> VmSnapshotView<'a> {
     /// The snapshot as it is now.
-    pub fn of(world: &World, no: VmSnapshotNo) -> Self {
+    pub fn of(world: &'a World, no: VmSnapshotNo) -> Self {
         let row = world.vm_snapshot(no);
         let vm = world.vm(row.vm);
         let zone = world.zone(vm.zone);

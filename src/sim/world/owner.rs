@@ -18,6 +18,8 @@ pub struct Domain {
     pub uuid: Uuid,
     /// Its name.
     pub name: String,
+    /// `domainpath`, as `ROOT/sales`.
+    pub path: String,
     /// In which domain it is; only ROOT is in none.
     pub parent: Option<DomainNo>,
     /// How much there may be in it and below; ROOT has no limits.
@@ -99,9 +101,11 @@ impl World {
     /// Adds a domain below another.
     pub fn add_domain(&mut self, name: &str, parent: DomainNo, limits: Limits) -> DomainNo {
         let no = DomainNo(self.row());
+        let path = format!("{}/{name}", self.domain(parent).path);
         let domain = Domain {
             uuid: self.uuid(),
             name: name.to_owned(),
+            path,
             parent: Some(parent),
             limits,
             created: self.now,
@@ -178,15 +182,6 @@ impl World {
     /// The project with this id.
     pub fn find_project(&self, uuid: Uuid) -> Option<ProjectNo> {
         find(&self.projects, |row| row.uuid == uuid)
-    }
-
-    /// `domainpath`, as `ROOT/sales`.
-    pub fn domain_path(&self, no: DomainNo) -> String {
-        let row = self.domain(no);
-        match row.parent {
-            None => row.name.clone(),
-            Some(parent) => format!("{}/{}", self.domain_path(parent), row.name),
-        }
     }
 
     /// A domain and those it is in, ROOT last.
