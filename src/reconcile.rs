@@ -10,6 +10,7 @@ mod conditions;
 mod core;
 mod dispatch;
 mod execute;
+pub mod files;
 #[cfg(test)]
 mod fixture;
 mod learn;

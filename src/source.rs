@@ -27,7 +27,7 @@ mod watch;
 mod tests;
 
 pub use decide::{DirectoryState, Known, Look, decide};
-pub use files::scan;
+pub use files::{scan, sha1_hex};
 pub use watch::Watch;
 
 use decide::Sightings;

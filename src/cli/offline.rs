@@ -20,6 +20,7 @@ use crate::model::{
 use crate::nbd::ExportServer;
 use crate::observe::{self, CloudQuery};
 use crate::plan::{Desired, Guard, Policy, SourceHealth, World, plan, resolve};
+use crate::reconcile::files::{FileStatus, statuses};
 use crate::reconcile::report::Report;
 use crate::reconcile::{Transitions, absorb, write};
 use crate::source::{DirectoryState, Known, SpecDirectory};
@@ -72,6 +73,15 @@ pub async fn intents(config: &Config, filter: IntentFilter) -> anyhow::Result<Ve
         Err(error) if error.is_missing() => Ok(Vec::new()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The spec files as the daemon last judged them, read from the store.
+///
+/// # Errors
+/// If the store cannot be read.
+pub async fn files(config: &Config) -> anyhow::Result<Vec<FileStatus>> {
+    let (_, desired, files) = remembered(config).await?;
+    Ok(statuses(files, &desired))
 }
 
 type Remembered = (Memory, Vec<DesiredVolume>, Vec<SourceFile>);

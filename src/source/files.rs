@@ -160,7 +160,8 @@ fn unchanged(before: &Metadata, after: &Metadata) -> bool {
     key(before) == key(after)
 }
 
-fn sha1_hex(bytes: &[u8]) -> String {
+/// The hash by which two contents of a file are told apart, in hexadecimal.
+pub fn sha1_hex(bytes: &[u8]) -> String {
     Sha1::digest(bytes)
         .iter()
         .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
