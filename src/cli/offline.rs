@@ -23,7 +23,7 @@ use crate::plan::{Desired, Guard, Policy, SourceHealth, World, plan, resolve};
 use crate::reconcile::files::{FileStatus, statuses};
 use crate::reconcile::report::Report;
 use crate::reconcile::{Transitions, absorb, write};
-use crate::source::{DirectoryState, Known, SpecDirectory};
+use crate::source::{Depth, DirectoryState, Known, SpecDirectory};
 use crate::spec;
 use crate::store::{IntentFilter, JournalRow, Store};
 use crate::telemetry::chain;
@@ -122,7 +122,9 @@ async fn watched(
         specs: &specs,
         bindings: &memory.bindings,
     };
-    let look = SpecDirectory::new(&config.specs.dir).look(known, now).await;
+    let look = SpecDirectory::new(&config.specs.dir)
+        .look(known, Depth::Everything, now)
+        .await;
     for accepted in look.change.accepted {
         let spec = next_version(accepted, &specs);
         specs.insert(spec.name().clone(), spec);
