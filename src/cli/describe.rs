@@ -289,7 +289,7 @@ fn try_this(volume: &VolumeStatus) -> Option<String> {
         "NotFound" | "Ambiguous" | "NameTaken" | "Immutable" | "VMGone" | "BoundToOther"
         | "ExportNameTaken" | "NotAttachedHere" | "Refused" | "Held" => edit(),
         "ForeignAttachment" | "OtherVMRunning" | "VanishedElsewhere" | "PlacementDisputed"
-        | "ClaimedBy" | "VolumeDestroyed" | "VolumeLost" => list(),
+        | "ClaimedBy" | "VolumeDestroyed" | "VolumeLost" | "VolumeAtRisk" => list(),
         "CreateUnknown" | "Retrying" | "EnvironmentNotReady" | "QuotaExceeded" => {
             Some(format!("volume-daemon get intents {name} -o wide"))
         }

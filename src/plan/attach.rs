@@ -30,12 +30,14 @@ pub(super) fn leave(
         GoalVm::On(vm) => vm == at.vm,
     };
     if fits {
+        at_risk(case, volume, at.vm, path);
         return device_id(goal, at.device_id, path);
     }
     let ours = case.world.memory.placements.get(&volume.id) == Some(&at.vm);
     let vm = case.world.observed.cloud.vm(at.vm);
     let free = goal.take_when_free && is_stopped(&vm);
     if !ours && !free {
+        at_risk(case, volume, at.vm, path);
         if goal.undo == Cause::Abandoned {
             // Reclaiming undoes what we did, nothing else.
             return;
@@ -87,6 +89,24 @@ pub(super) fn leave(
             }
         },
     );
+}
+
+/// A root disk goes with its VM, delete protection or not (I14, `UserVmManagerImpl.java`).
+fn at_risk(case: &Case<'_>, volume: &CloudVolume, vm: VmId, path: &mut Path) {
+    if volume.kind != VolumeKind::Root {
+        return;
+    }
+    if let Reading::Present(CloudVm {
+        state: VmState::Gone(state),
+        ..
+    }) = case.world.observed.cloud.vm(vm)
+    {
+        path.block(Blocked::VolumeAtRisk {
+            volume: volume.id,
+            vm,
+            state: state.clone(),
+        });
+    }
 }
 
 /// Makes an attachment that is missing.

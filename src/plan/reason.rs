@@ -203,6 +203,15 @@ pub enum Blocked {
         /// Which.
         volume: VolumeId,
     },
+    /// It is the root disk of a VM that is about to be removed, and will be removed with it (I14).
+    VolumeAtRisk {
+        /// Which.
+        volume: VolumeId,
+        /// Of which VM.
+        vm: VmId,
+        /// The state of that VM.
+        state: String,
+    },
     /// The VM that was resolved from the spec is gone.
     VmGone {
         /// Which.
@@ -368,6 +377,7 @@ impl Blocked {
             Self::SourceUnknown { .. } => "SourceUnknown",
             Self::VolumeLost { .. } => "VolumeLost",
             Self::VolumeDestroyed { .. } => "VolumeDestroyed",
+            Self::VolumeAtRisk { .. } => "VolumeAtRisk",
             Self::VmGone { .. } => "VMGone",
             Self::NotFound { .. } => "NotFound",
             Self::Ambiguous { .. } => "Ambiguous",
@@ -412,6 +422,11 @@ impl Blocked {
             Self::VolumeDestroyed { volume } => format!(
                 "volume {volume} was destroyed in CloudStack. It can still be recovered: \
                  recoverVolume id={volume}"
+            ),
+            Self::VolumeAtRisk { volume, vm, state } => format!(
+                "it is the root disk of VM {vm}, which is {state}: CloudStack removes it with \
+                 that VM, whatever protects it. Detach it at once: detachVolume id={volume}; or \
+                 recover the VM: recoverVirtualMachine id={vm}"
             ),
             Self::VmGone { vm, state } => format!(
                 "VM {vm} is {}; name another VM in spec.attachTo.vm",

@@ -546,6 +546,57 @@ fn foreign_is_foreign() {
     check(&[
         ("nothing to do", |_| {}, "InSync"),
         (
+            "the root disk of a VM that was destroyed, where somebody put it",
+            |w| {
+                detached(w);
+                w.memory.placements.clear();
+                cloud(w).kind = VolumeKind::Root;
+                cloud(w).attachment = Some(Attachment {
+                    vm: other(),
+                    device_id: Some(0),
+                });
+                let gone = vm(other(), VmState::Gone("Destroyed".to_owned()));
+                w.observed.cloud.vms.insert(other(), gone);
+            },
+            "Blocked VolumeAtRisk, ForeignAttachment > Attach > Export",
+        ),
+        (
+            "the same, where the spec wants it",
+            |w| {
+                detached(w);
+                w.memory.placements.insert(volume_id(), other());
+                let attach = spec(w).attach_to.as_mut().expect("attached");
+                attach.vm = AttachVm::Vm(NameOrId::Id(other()));
+                spec(w).export = None;
+                w.memory.resolutions.get_mut(&name()).expect("resolved").vm = Some(other());
+                cloud(w).kind = VolumeKind::Root;
+                cloud(w).attachment = Some(Attachment {
+                    vm: other(),
+                    device_id: Some(0),
+                });
+                let gone = vm(other(), VmState::Gone("Destroyed".to_owned()));
+                w.observed.cloud.vms.insert(other(), gone);
+            },
+            "Blocked VolumeAtRisk",
+        ),
+        (
+            "the same, and the spec wants it nowhere any more",
+            |w| {
+                detached(w);
+                w.memory.placements.insert(volume_id(), other());
+                spec(w).attach_to.as_mut().expect("attached").vm = AttachVm::Nobody;
+                spec(w).export = None;
+                cloud(w).kind = VolumeKind::Root;
+                cloud(w).attachment = Some(Attachment {
+                    vm: other(),
+                    device_id: Some(0),
+                });
+                let gone = vm(other(), VmState::Gone("Destroyed".to_owned()));
+                w.observed.cloud.vms.insert(other(), gone);
+            },
+            "Act Detach edited",
+        ),
+        (
             "on another VM, where we did not put it",
             |w| {
                 detached(w);
