@@ -23,7 +23,7 @@ TEST_NEEDS := $(DEMO_NEEDS) qemu-io=qemu-utils openssl=openssl python3=python3 p
 define HELP
 volume-daemon keeps CloudStack volumes, their attachments and their NBD exports as declared.
 
-  make demo     watch it work, and survive three disasters: ten seconds, no CloudStack needed
+  make demo     watch it work, and survive four disasters: ten seconds, no CloudStack needed
                 (make demo ARGS=--keep leaves everything running, to try things on)
   make test     all tests, with a real NBD server, disks that are files, a simulated CloudStack
   make lint     format, clippy, documentation, dependencies and licences, generated files

@@ -29,7 +29,7 @@ use self::stage::Stage;
 use super::output::{Exit, Failure};
 use crate::clock::{Clock as _, SystemClock};
 
-/// Shows the daemon at work: real parts, a simulated CloudStack, and three disasters.
+/// Shows the daemon at work: real parts, a simulated CloudStack, and four disasters.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -55,6 +55,7 @@ pub async fn tell(
     let data = show.data_are_written().await?;
     show.volume_is_detached(&data).await?;
     show.nbd_server_is_killed(&data).await?;
+    show.spec_directory_is_empty(&data).await?;
     show.daemon_is_killed().await?;
     show.nothing_else_happened(&foreign, &data).await
 }
@@ -218,6 +219,51 @@ impl Show<'_, '_> {
         let promise = "an NBD server that comes back empty serves all exports";
         self.promised_within(promise, SERVE_MAX, took)?;
         self.data_are_whole(data, "and serves the same data").await
+    }
+
+    /// As when it was unmounted, or a deployment first deletes and then copies.
+    async fn spec_directory_is_empty(&mut self, data: &Data) -> anyhow::Result<()> {
+        self.screen.scene("The spec directory is suddenly empty")?;
+        let specs = self.stage.place.specs();
+        let away = specs.with_extension("away");
+        std::fs::rename(&specs, &away)?;
+        std::fs::create_dir(&specs)?;
+        let specs_of = |report: &Report| {
+            let mut sources = report.sources.iter();
+            sources.find(|source| source.name == "specs").cloned()
+        };
+        let doubted = |report: &Report| specs_of(report).is_some_and(|source| !source.ok);
+        let report = self
+            .report_that("the daemon to doubt the empty directory", doubted)
+            .await?;
+        let why = specs_of(&report).and_then(|source| source.message);
+        self.screen
+            .tell(&format!("The daemon says: {}", why.unwrap_or_default()))?;
+        let ready = |report: &Report| {
+            let volumes = report.volumes.iter();
+            volumes.filter(|it| it.phase == Phase::Ready).count()
+        };
+        let offered = data::offered(self.stage).await.unwrap_or_default();
+        self.promised(
+            "an empty spec directory tears nothing down",
+            format!(
+                "{} of {} volumes are Ready, {} are served",
+                ready(&report),
+                story::VALID.len(),
+                offered.join(", ")
+            ),
+            ready(&report) == story::VALID.len() && offered == story::VALID,
+        )?;
+        self.data_are_whole(data, "and its data can be read meanwhile")
+            .await?;
+        std::fs::remove_dir(&specs)?;
+        std::fs::rename(&away, &specs)?;
+        self.screen.tell("The files are back.")?;
+        self.report_that("the daemon to believe the directory again", |report| {
+            !doubted(report)
+        })
+        .await?;
+        Ok(())
     }
 
     async fn daemon_is_killed(&mut self) -> anyhow::Result<()> {
