@@ -222,3 +222,54 @@ fn the_simulators_document_names_its_commands_and_no_others() {
         .collect();
     assert_eq!(listed, simulated_commands());
 }
+
+/// The reasons of one enum of `plan/reason.rs`: the codes of each variant, and its comment.
+fn reasons(source: &str, of: &str) -> Vec<(Vec<String>, String)> {
+    let after = |text: &str, from: &str| -> String {
+        let at = text.find(from).expect(from);
+        text[at..].to_owned()
+    };
+    let block = |text: &str, end: &str| text[..text.find(end).expect(end)].to_owned();
+    let body = block(&after(source, &format!("pub enum {of} {{")), "\n}\n");
+    let codes = after(source, &format!("impl {of} {{"));
+    let codes = block(&after(&codes, "pub fn reason("), "\n    }\n");
+    let mut found = Vec::new();
+    let mut comment = String::new();
+    for line in body.lines().skip(1) {
+        if let Some(text) = line.strip_prefix("    /// ") {
+            comment = format!("{comment} {text}").trim().to_owned();
+        } else if line.starts_with("    ") && !line.starts_with("     ") && !line.contains('}') {
+            let name = line.trim().trim_end_matches([' ', '{', ',']);
+            let arm = after(&codes, &format!("Self::{name}"));
+            let arm = arm.split("\n            Self::").next().expect("an arm");
+            let codes = arm.split("=> \"").skip(1);
+            let codes = codes.map(|rest| rest.split('"').next().expect("closed").to_owned());
+            found.push((codes.collect(), std::mem::take(&mut comment)));
+        }
+    }
+    found
+}
+
+#[test]
+fn the_conditions_are_those_of_the_code() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).expect("readable");
+    let (source, document) = (read("src/plan/reason.rs"), read("docs/conditions.md"));
+    for (of, least) in [("Waiting", 10), ("Blocked", 25)] {
+        let reasons = reasons(&source, of);
+        assert!(reasons.len() >= least, "{of}: {reasons:?}");
+        for (codes, comment) in reasons {
+            let codes: Vec<String> = codes.iter().map(|code| format!("`{code}`")).collect();
+            assert!(!codes.is_empty() && !comment.is_empty(), "{of}: {comment}");
+            let row = format!("| {} | {comment} |", codes.join(", "));
+            assert!(document.contains(&row), "docs/conditions.md lacks\n{row}");
+        }
+    }
+    let rows = document.lines().filter(|line| line.starts_with("| `"));
+    let count = rows.count();
+    let written = reasons(&source, "Waiting").len() + reasons(&source, "Blocked").len();
+    assert_eq!(
+        count, written,
+        "docs/conditions.md has rows that the code has not"
+    );
+}
