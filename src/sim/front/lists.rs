@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::sim::refusal::Refusal;
 use crate::sim::view::{OfferingView, VmView, ZoneView};
-use crate::sim::world::{Tag, Vm, VmNo, World, collates_equal};
+use crate::sim::world::{Role, Tag, Vm, VmNo, World, collates_equal};
 
 use super::Call;
 use super::args::Args;
@@ -114,8 +114,11 @@ pub(super) fn vms(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     let tags = tag_filter(args)?;
     let keyword = args.text("keyword").map(str::to_lowercase);
     let scope = call.scope("id")?;
+    // `allow.user.view.destroyed.vm` is false.
+    let user = world.account(call.caller).role == Role::User;
     let wanted = |no: VmNo, vm: &Vm| {
         !vm.removed
+            && !(user && !vm_in_state(vm, "present"))
             && scope.shows(world, vm.account)
             && args.vm("id").is_none_or(|id| id == no)
             && args.vms("ids").is_none_or(|ids| ids.contains(&no))

@@ -482,3 +482,34 @@ fn where_posts_are_enforced_changes_are_posted_and_signed_for_a_quarter_of_an_ho
         answer.body
     );
 }
+
+#[test]
+fn a_user_does_not_expunge() {
+    let mut rig = Rig::new();
+    rig.join("alice", ALICE, Role::User, Limits::default());
+    let vms = rig.call_as(ALICE, "listVirtualMachines", &[]);
+    let vm = text(&vms["virtualmachine"][0]["id"]);
+    let both = [("id", vm.as_str()), ("expunge", "true")];
+    for (command, params, status) in [
+        ("destroyVirtualMachine", &both[..], 2),
+        ("destroyVirtualMachine", &both[..1], 1),
+        ("expungeVirtualMachine", &both[..1], 2),
+    ] {
+        let job = text(&rig.call_as(ALICE, command, params)["jobid"]);
+        rig.pass(5_000);
+        let job = rig.call_as(ALICE, "queryAsyncJobResult", &[("jobid", &job)]);
+        assert_eq!(job["jobstatus"], status, "{command} {params:?}: {job}");
+        if status == 2 {
+            assert_eq!(job["jobresultcode"], 530, "{job}");
+        }
+    }
+    let by_id = [("id", vm.as_str())];
+    let seen = rig.call_as(ALICE, "listVirtualMachines", &by_id);
+    assert_eq!(
+        seen,
+        serde_json::json!({}),
+        "users do not see what is Destroyed"
+    );
+    let seen = rig.call("listVirtualMachines", &by_id);
+    assert_eq!(seen["virtualmachine"][0]["state"], "Destroyed");
+}
