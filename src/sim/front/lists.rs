@@ -118,7 +118,7 @@ pub(super) fn vms(call: &mut Call<'_>) -> Result<Answer, ApiError> {
     let user = world.account(call.caller).role == Role::User;
     let wanted = |no: VmNo, vm: &Vm| {
         !vm.removed
-            && !(user && !vm_in_state(vm, "present"))
+            && (!user || vm_in_state(vm, "present"))
             && scope.shows(world, vm.account)
             && args.vm("id").is_none_or(|id| id == no)
             && args.vms("ids").is_none_or(|ids| ids.contains(&no))
