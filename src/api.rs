@@ -19,7 +19,6 @@ use crate::cloudstack::Transport;
 use crate::config::Address;
 use crate::model::VolumeName;
 use crate::nbd::ExportServer;
-use crate::reconcile::files::statuses;
 use crate::reconcile::run::Question;
 use crate::store::IntentFilter;
 use crate::telemetry::chain;
@@ -137,7 +136,6 @@ where
         .route("/readyz", get(readyz::<T, E>))
         .route("/api/v1/status", get(status::<T, E>))
         .route("/api/v1/intents", get(intents::<T, E>))
-        .route("/api/v1/files", get(files::<T, E>))
         .fallback(|| async {
             problem(
                 StatusCode::NOT_FOUND,
@@ -216,18 +214,6 @@ async fn intents<T: Transport, E: ExportServer>(
     };
     match shared.hands.store.intents(filter).await {
         Ok(rows) => axum::Json(rows).into_response(),
-        Err(error) => problem(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "store unavailable",
-            chain(&error),
-        ),
-    }
-}
-
-/// The spec files as they were last judged.
-async fn files<T: Transport, E: ExportServer>(State(shared): State<Shared<T, E>>) -> Response {
-    match shared.hands.store.load().await {
-        Ok(loaded) => axum::Json(statuses(loaded.files, &loaded.desired)).into_response(),
         Err(error) => problem(
             StatusCode::SERVICE_UNAVAILABLE,
             "store unavailable",

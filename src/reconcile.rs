@@ -10,7 +10,6 @@ mod conditions;
 mod core;
 mod dispatch;
 mod execute;
-pub mod files;
 #[cfg(test)]
 mod fixture;
 mod learn;

@@ -27,27 +27,16 @@ mod watch;
 mod tests;
 
 pub use decide::{DirectoryState, Known, Look, decide};
-pub use files::sha1_hex;
+pub use files::scan;
 pub use watch::Watch;
 
 use decide::Sightings;
-use files::Stamps;
 
 /// A directory of spec files.
 #[derive(Debug)]
 pub struct SpecDirectory {
     path: PathBuf,
     sightings: Sightings,
-    stamps: Stamps,
-}
-
-/// How closely the files are looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Depth {
-    /// Those whose inode shows a change are read; for a look that an event asked for.
-    Changes,
-    /// All are read, whatever their inodes say.
-    Everything,
 }
 
 impl SpecDirectory {
@@ -56,7 +45,6 @@ impl SpecDirectory {
         Self {
             path: path.into(),
             sightings: Sightings::default(),
-            stamps: Stamps::default(),
         }
     }
 
@@ -70,24 +58,15 @@ impl SpecDirectory {
     ///
     /// `known` must be what the store holds, with every earlier change applied.
     /// Dropping the future loses nothing but the reading.
-    pub async fn look(&mut self, known: Known<'_>, depth: Depth, now: Now) -> Look {
+    pub async fn look(&mut self, known: Known<'_>, now: Now) -> Look {
         let path = self.path.clone();
         let judged = files::judged(known.files);
-        let stamps = match depth {
-            Depth::Changes => std::mem::take(&mut self.stamps),
-            Depth::Everything => Stamps::default(),
-        };
-        let read = move || files::scan(&path, &judged, &stamps, now.wall);
-        let scan = match tokio::task::spawn_blocking(read).await {
-            Ok((scan, stamps)) => {
-                self.stamps = stamps;
-                scan
-            }
-            Err(error) => decide::Scan {
+        let scan = tokio::task::spawn_blocking(move || scan(&path, &judged))
+            .await
+            .unwrap_or_else(|error| decide::Scan {
                 directory: self.path.display().to_string(),
                 listing: Err(format!("reading it failed: {error}")),
-            },
-        };
+            });
         let look = decide(known, &scan, &self.sightings, now);
         self.sightings = look.sightings.clone();
         look

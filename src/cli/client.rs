@@ -10,7 +10,6 @@ use serde::de::DeserializeOwned;
 use super::offline;
 use super::output::{self, Io};
 use crate::config::{Address, Config};
-use crate::reconcile::files::FileStatus;
 use crate::reconcile::report::Report;
 use crate::store::{IntentFilter, JournalRow};
 
@@ -194,14 +193,6 @@ impl Client {
         self.get("api/v1/intents", &query).await
     }
 
-    /// The spec files as they were last judged.
-    ///
-    /// # Errors
-    /// If the daemon cannot be reached, or does not answer as it should.
-    pub async fn files(&self) -> Result<Vec<FileStatus>, ClientError> {
-        self.get("api/v1/files", &[]).await
-    }
-
     async fn get<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -354,28 +345,6 @@ pub(super) async fn intents(
         Err(error) if error.is_absence() && !source.online => {
             writeln!(io.err, "{error}; reading the store directly")?;
             offline::intents(config, filter).await
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// The spec files, from the daemon or from its store.
-///
-/// # Errors
-/// If neither way leads anywhere.
-pub(super) async fn files(
-    config: &Config,
-    source: &Source,
-    io: &mut Io<'_>,
-) -> anyhow::Result<Vec<FileStatus>> {
-    if source.offline {
-        return offline::files(config).await;
-    }
-    match Client::new(&config.api.listen)?.files().await {
-        Ok(files) => Ok(files),
-        Err(error) if error.is_absence() && !source.online => {
-            writeln!(io.err, "{error}; reading the store directly")?;
-            offline::files(config).await
         }
         Err(error) => Err(error.into()),
     }

@@ -11,10 +11,9 @@ use uuid::Uuid;
 
 use crate::config::Address;
 use crate::model::{
-    ByteSize, Cause, FileState, InstanceId, IntentId, JobId, Serial, Timestamp, VmId, VolumeId,
+    ByteSize, Cause, InstanceId, IntentId, JobId, Serial, Timestamp, VmId, VolumeId,
 };
 use crate::plan::{Drift, DriftClass};
-use crate::reconcile::files::FileStatus;
 use crate::reconcile::report::{
     AttachmentStatus, Capacity, Condition, DeviceStatus, ExportStatus, IntentStatus,
     ObservedStatus, Phase, PlanStatus, Reason, Report, SourceStatus, StepStatus, Truth,
@@ -314,17 +313,5 @@ pub fn daemon(reports: Vec<Report>) -> Router {
         let report = reports.get(at).or(reports.last()).cloned();
         async move { Json(report) }
     };
-    let files = || async {
-        Json([FileStatus {
-            path: "/specs/b.yaml".to_owned(),
-            state: FileState::Invalid,
-            since: NOW,
-            hash: String::new(),
-            problems: vec!["b.yaml:7:3: spec.size: no".to_owned()],
-            volumes: Vec::new(),
-        }])
-    };
-    Router::new()
-        .route("/api/v1/status", get(status))
-        .route("/api/v1/files", get(files))
+    Router::new().route("/api/v1/status", get(status))
 }

@@ -1,7 +1,5 @@
 //! `volume-daemon get`: tables of volumes, calls, exports and sources.
 
-mod files;
-
 use std::time::Duration;
 
 use anstyle::Style;
@@ -29,16 +27,14 @@ Kinds:
   volumes   specs, and what became of them
   intents   the journal of calls that change something in CloudStack, newest first
   exports   what the NBD server serves, whoever made it so
-  sources   what the daemon sees the world through, and which spec files have problems
-  files     spec files, what is in force because of them, and what is wrong in them
+  sources   what the daemon sees the world through
 
 Examples:
   volume-daemon get volumes                       one line for each spec
   volume-daemon get volumes pgtest2-disk-0 -o json
   volume-daemon get intents pgtest2-disk-0        what was asked of CloudStack for it
   volume-daemon get intents --open                calls whose end is not known
-  volume-daemon get exports -o wide
-  volume-daemon get files -o wide                 with their hashes and volumes")]
+  volume-daemon get exports -o wide")]
 pub struct Args {
     /// What to list
     #[arg(value_enum)]
@@ -69,8 +65,6 @@ enum Kind {
     Exports,
     #[value(alias = "source")]
     Sources,
-    #[value(alias = "file")]
-    Files,
 }
 
 /// How to show a list.
@@ -105,21 +99,6 @@ pub async fn run(
         }
         return Ok(Exit::Fine);
     }
-    if args.kind == Kind::Files {
-        let found = client::files(config, &args.source, io).await?;
-        let shown = match args.name.as_deref() {
-            None => found,
-            Some(name) => vec![files::called(found, name)?],
-        };
-        match args.output {
-            Output::Json => items(&shown.iter().collect::<Vec<_>>(), args, io)?,
-            Output::Table | Output::Wide => {
-                let wide = args.output == Output::Wide;
-                io.text(&files::list(&printable(&shown)?, wide, clock.now().wall))?;
-            }
-        }
-        return Ok(Exit::Fine);
-    }
     if args.open || args.limit.is_some() {
         return Err(Failure {
             message: "--open and --limit are about intents".to_owned(),
@@ -135,10 +114,6 @@ pub async fn run(
             report = printable(&report)?;
             let wide = args.output == Output::Wide;
             io.text(&list(args, &report, wide, clock.now().wall)?)?;
-            if args.kind == Kind::Sources && args.name.is_none() {
-                let found = client::files(config, &args.source, io).await?;
-                io.text(&files::summary(&printable(&found)?, clock.now().wall))?;
-            }
         }
     }
     Ok(Exit::Fine)
@@ -161,9 +136,7 @@ fn json(args: &Args, report: &Report, io: &mut Io<'_>) -> anyhow::Result<()> {
     match args.kind {
         Kind::Volumes => items(&pick(args, "volume", &report.volumes)?, args, io),
         Kind::Exports => items(&pick(args, "export", &report.exports)?, args, io),
-        Kind::Sources | Kind::Intents | Kind::Files => {
-            items(&pick(args, "source", &report.sources)?, args, io)
-        }
+        Kind::Sources | Kind::Intents => items(&pick(args, "source", &report.sources)?, args, io),
     }
 }
 
@@ -181,9 +154,7 @@ fn list(args: &Args, report: &Report, wide: bool, now: Timestamp) -> Result<Stri
     Ok(match args.kind {
         Kind::Volumes => volumes(&pick(args, "volume", &report.volumes)?, wide, elapsed),
         Kind::Exports => exports(&pick(args, "export", &report.exports)?, wide),
-        Kind::Sources | Kind::Intents | Kind::Files => {
-            sources(&pick(args, "source", &report.sources)?, elapsed)
-        }
+        Kind::Sources | Kind::Intents => sources(&pick(args, "source", &report.sources)?, elapsed),
     })
 }
 

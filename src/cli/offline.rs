@@ -20,10 +20,9 @@ use crate::model::{
 use crate::nbd::ExportServer;
 use crate::observe::{self, CloudQuery};
 use crate::plan::{Desired, Guard, Policy, SourceHealth, World, plan, resolve};
-use crate::reconcile::files::{FileStatus, statuses};
 use crate::reconcile::report::Report;
 use crate::reconcile::{Transitions, absorb, write};
-use crate::source::{Depth, DirectoryState, Known, SpecDirectory};
+use crate::source::{DirectoryState, Known, SpecDirectory};
 use crate::spec;
 use crate::store::{IntentFilter, JournalRow, Store};
 use crate::telemetry::chain;
@@ -75,15 +74,6 @@ pub async fn intents(config: &Config, filter: IntentFilter) -> anyhow::Result<Ve
     }
 }
 
-/// The spec files as the daemon last judged them, read from the store.
-///
-/// # Errors
-/// If the store cannot be read.
-pub async fn files(config: &Config) -> anyhow::Result<Vec<FileStatus>> {
-    let (_, desired, files) = remembered(config).await?;
-    Ok(statuses(files, &desired))
-}
-
 type Remembered = (Memory, Vec<DesiredVolume>, Vec<SourceFile>);
 
 /// What the store holds; a store that does not exist yet holds nothing.
@@ -122,9 +112,7 @@ async fn watched(
         specs: &specs,
         bindings: &memory.bindings,
     };
-    let look = SpecDirectory::new(&config.specs.dir)
-        .look(known, Depth::Everything, now)
-        .await;
+    let look = SpecDirectory::new(&config.specs.dir).look(known, now).await;
     for accepted in look.change.accepted {
         let spec = next_version(accepted, &specs);
         specs.insert(spec.name().clone(), spec);

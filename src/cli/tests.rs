@@ -144,17 +144,6 @@ async fn each_command_asks_the_daemon_and_tells_scripts_how_it_stands() {
             "\"migration-vol-a\"",
         ),
         (&["get", "sources"], Exit::Fine, "cloudstack"),
-        (
-            &["get", "sources"],
-            Exit::Fine,
-            "1 spec file, 1 of them not accepted",
-        ),
-        (&["get", "files"], Exit::Fine, "b.yaml:7:3: spec.size: no"),
-        (
-            &["get", "file", "b.yaml", "-o", "json"],
-            Exit::Fine,
-            "\"state\": \"Invalid\"",
-        ),
         (&["describe", "volume", "b"], Exit::Fine, "Try: cmk list"),
         (
             &["wait", "volume/a", "--for=Ready"],

@@ -13,7 +13,7 @@ use crate::act::Hands;
 use crate::clock::sleep;
 use crate::model::{DesiredVolume, Presence, SourceChange, SourceFile, VolumeName};
 use crate::plan::{Desired, SourceHealth};
-use crate::source::{Depth, DirectoryState, Known, SpecDirectory, Watch};
+use crate::source::{DirectoryState, Known, SpecDirectory, Watch};
 use crate::store::StoreError;
 use crate::telemetry::chain;
 
@@ -58,9 +58,8 @@ impl SpecsTask {
         stop: CancellationToken,
     ) {
         let mut watch = Watch::new(self.directory.path());
-        let mut depth = Depth::Everything;
         loop {
-            let pause = match self.look(&hands, depth).await {
+            let pause = match self.look(&hands).await {
                 Ok(news) => {
                     if news && events.send(Event::Desired(self.desired())).await.is_err() {
                         return;
@@ -76,22 +75,15 @@ impl SpecsTask {
                 }
             };
             tokio::select! {
-                () = watch.changed() => depth = Depth::Changes,
-                // Not everything shows: an edit of a file that is mapped, a clock that was set.
-                () = sleep(pause) => {
-                    depth = if pause == RESCAN {
-                        Depth::Everything
-                    } else {
-                        Depth::Changes
-                    };
-                }
+                () = watch.changed() => {}
+                () = sleep(pause) => {}
                 () = stop.cancelled() => return,
             }
         }
     }
 
     /// Looks once. Says whether the loop has to hear of it.
-    async fn look<T, E>(&mut self, hands: &Hands<T, E>, depth: Depth) -> Result<bool, StoreError> {
+    async fn look<T, E>(&mut self, hands: &Hands<T, E>) -> Result<bool, StoreError> {
         let now = hands.clock.now();
         let bindings = hands.store.bindings().await?;
         let known = Known {
@@ -99,7 +91,7 @@ impl SpecsTask {
             specs: &self.specs,
             bindings: &bindings,
         };
-        let look = self.directory.look(known, depth, now).await;
+        let look = self.directory.look(known, now).await;
         let health = match look.directory {
             DirectoryState::Readable => SourceHealth::Sound,
             DirectoryState::Suspect(why) | DirectoryState::Unreadable(why) => {

@@ -64,7 +64,7 @@ impl Site {
             specs: &self.specs,
             bindings: &self.bindings,
         };
-        let look = self.directory.look(known, Depth::Everything, now).await;
+        let look = self.directory.look(known, now).await;
         let accepted = self.store.accept(&look.change, now.wall).await.unwrap();
         assert_eq!(accepted.skipped, []);
         let loaded = self.store.load().await.unwrap();

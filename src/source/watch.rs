@@ -12,7 +12,7 @@ use crate::clock;
 
 /// How long it must be quiet before a look is worth it: an editor or `cp` makes several
 /// events within a few milliseconds.
-pub const QUIET: Duration = Duration::from_millis(20);
+pub const QUIET: Duration = Duration::from_millis(50);
 
 /// How long it may stay noisy before a look happens all the same.
 pub const NOISE_MAX: Duration = Duration::from_secs(1);
