@@ -92,9 +92,7 @@ pub async fn examine(url: &str) -> Result<Examined, StoreError> {
         } else {
             writable(directory, &path)
         },
-        free_bytes: file_system.map(|fs| {
-            u64::from(fs.blocks_available()).saturating_mul(u64::from(fs.fragment_size()))
-        }),
+        free_bytes: file_system.map(|fs| fs.blocks_available().saturating_mul(fs.fragment_size())),
         holder: holder(&path),
         content: content(&path).await?,
         path,
