@@ -155,3 +155,24 @@ impl Settings {
             })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_does_not_end_is_given_up() {
+        let watch = Watch::new(Duration::from_secs(10));
+        let stuck = watch.look("dns", pending::<()>());
+        let other = watch.look("store", async { watch.under_way() });
+        let (stuck, other) = tokio::join!(stuck, other);
+        assert!(matches!(stuck, Look::Late(limit) if limit == Duration::from_secs(10)));
+        let Look::Done(seen) = other else {
+            panic!("it ended")
+        };
+        assert_eq!(seen, ["dns", "store"]);
+        assert!(watch.under_way().is_empty());
+    }
+}

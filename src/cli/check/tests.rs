@@ -64,3 +64,20 @@ fn programs_read_what_is_documented() {
     let all: usize = CHECKS.iter().map(|(_, names)| names.len()).sum();
     assert_eq!(rows.count(), all);
 }
+
+#[test]
+fn what_takes_long_is_told_on_a_terminal_only() {
+    for live in [true, false] {
+        let mut err = Vec::new();
+        let mut progress = Progress::new(&mut err, live);
+        progress.show(&["dns", "store"]).expect("written");
+        drop(progress);
+        let told = String::from_utf8(err).expect("UTF-8");
+        assert_eq!(told.contains("checking: dns, store ..."), live, "{told:?}");
+        // Nothing stays on the screen.
+        assert_eq!(told.ends_with(" \r"), live, "{told:?}");
+    }
+    let mut err = Vec::new();
+    drop(Progress::new(&mut err, true));
+    assert!(err.is_empty(), "nothing took long");
+}

@@ -148,7 +148,12 @@ fn cause(text: &str) -> &str {
 fn tls_fix(why: &str, endpoint: &Endpoint) -> String {
     let host = &endpoint.host;
     let has = |part: &str| why.to_ascii_lowercase().contains(part);
-    if has("expired") {
+    if has("causedasendentity") {
+        // What openssl req -x509 makes unless it is told otherwise.
+        "its certificate is that of an authority: have it sign one for the server, or make a \
+         self-signed one with basicConstraints=CA:FALSE"
+            .to_owned()
+    } else if has("expired") {
         format!("renew the certificate of {host}; if it is valid, set this machine's clock")
     } else if has("not valid yet") || has("notvalidyet") {
         "set this machine's clock: timedatectl".to_owned()

@@ -534,6 +534,12 @@ fn the_way_to_cloudstack() {
             "needs api",
         ),
         (
+            |f| greeted(f, None, not_sent("Other(OtherError(CaUsedAsEndEntity))")),
+            "tls",
+            Failed,
+            "CA:FALSE",
+        ),
+        (
             |f| greeted(f, Some(0), Err(unauthorized("x"))),
             "tls",
             Fine,
