@@ -72,8 +72,8 @@ fn answered<'a, T>(check: &'static str, asked: &'a Asked<T>) -> Result<&'a T, Fi
     }
 }
 
-const BUSY: &str = "see whether CloudStack is overloaded: its management-server.log; then try again \
-                    with a longer --timeout";
+const BUSY: &str = "see whether CloudStack is overloaded (management-server.log), or something on the way \
+                    swallows packets; then try again with a longer --timeout";
 
 /// A call that CloudStack did not carry out, though it had accepted our keys.
 fn refused(check: &'static str, error: &CloudStackError) -> Finding {

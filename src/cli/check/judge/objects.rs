@@ -1,8 +1,8 @@
 //! What specs and settings name in CloudStack: zones, disk offerings, this VM, and room on it.
 
-use super::super::facts::{Cloud, Look, Settings, Specs};
+use super::super::facts::{Cloud, Look, Settings};
 use super::super::finding::Finding;
-use super::{answered, some};
+use super::{answered, needs, some};
 use crate::cli::output::count;
 use crate::cloudstack::probe::{Capabilities, OfferingFacts, VmFacts, ZoneFacts};
 use crate::config::Config;
@@ -16,21 +16,29 @@ const SLOTS: usize = 32;
 const SLOTS_LOW: usize = 2;
 
 pub(super) fn judge(cloud: &Cloud, settings: &Settings) -> Vec<Finding> {
-    let none = Specs::default();
-    let specs = match &settings.specs {
-        Look::Done(Ok(specs)) => specs,
-        Look::Done(Err(_)) | Look::Late(_) | Look::Needs(_) => &none,
-    };
-    let wanted: Vec<Wanted<'_>> = specs.documents.iter().filter_map(wanted).collect();
     let Ok(config) = &settings.config else {
         return Vec::new();
     };
-    vec![
-        zone(cloud, &wanted),
-        offering(cloud, &wanted),
-        vm(cloud, config),
-        slots(cloud, specs),
-    ]
+    let (zone, offering, asked) = match &settings.specs {
+        Look::Done(Ok(specs)) => {
+            let wanted: Vec<Wanted<'_>> = specs.documents.iter().filter_map(wanted).collect();
+            let asked = specs.documents.iter().filter(|one| wants_this_vm(one));
+            (
+                zone(cloud, &wanted),
+                offering(cloud, &wanted),
+                asked.count(),
+            )
+        }
+        Look::Done(Err(_)) | Look::Late(_) | Look::Needs(_) => {
+            (needs("zone", "specs"), needs("offering", "specs"), 0)
+        }
+    };
+    vec![zone, offering, vm(cloud, config), slots(cloud, asked)]
+}
+
+fn wants_this_vm(document: &VolumeDocument) -> bool {
+    let attach = document.spec.attach_to.as_ref();
+    attach.is_some_and(|attach| attach.vm == AttachVm::SelfVm)
 }
 
 /// What a spec names for a volume that is to be made.
@@ -291,11 +299,13 @@ fn vm(cloud: &Cloud, config: &Config) -> Finding {
             "see whether it is the right VM (host.vm_id), and what CloudStack does with it",
         );
     }
-    let owner = account.clone().unwrap_or_else(|| "a project".to_owned());
+    let owner = account
+        .clone()
+        .unwrap_or_else(|| "the configured project".to_owned());
     match answered(NAME, &cloud.owned) {
         Ok(true) => Finding::ok(
             NAME,
-            format!("{name} ({id}) is Running and belongs to {owner}, as the keys do"),
+            format!("{name} ({id}) is Running and belongs to {owner}, as new volumes will"),
         ),
         Ok(false) => Finding::warning(
             NAME,
@@ -308,7 +318,8 @@ fn vm(cloud: &Cloud, config: &Config) -> Finding {
     }
 }
 
-fn slots(cloud: &Cloud, specs: &Specs) -> Finding {
+/// `asked` is how many specs want a disk here.
+fn slots(cloud: &Cloud, asked: usize) -> Finding {
     const NAME: &str = "slots";
     let volumes = match answered(NAME, &cloud.volumes) {
         Ok(volumes) => volumes,
@@ -320,11 +331,6 @@ fn slots(cloud: &Cloud, specs: &Specs) -> Finding {
         attachment.is_some_and(|attachment| attachment.device_id != Some(0))
     });
     let used = used.count();
-    let asked = specs.documents.iter().filter(|document| {
-        let attach = document.spec.attach_to.as_ref();
-        attach.is_some_and(|attach| attach.vm == AttachVm::SelfVm)
-    });
-    let asked = asked.count();
     let free = SLOTS.saturating_sub(used);
     let message = format!(
         "{} attached, {free} of {SLOTS} slots free",
@@ -338,7 +344,10 @@ fn slots(cloud: &Cloud, specs: &Specs) -> Finding {
         let message = format!("{message}, and {asked} specs want a disk here");
         Finding::failed(NAME, message, fix)
     } else if free - more <= SLOTS_LOW {
-        let message = format!("{message}; {more} of them will be used by specs");
+        let message = match more {
+            0 => message,
+            _ => format!("{message}; specs will use {more} of them"),
+        };
         Finding::warning(NAME, message, fix)
     } else {
         Finding::ok(NAME, message)

@@ -566,6 +566,12 @@ fn the_way_to_cloudstack() {
 #[test]
 fn whether_cloudstack_takes_us() {
     hold(&[
+        (
+            |f| of_cloud(f).greeting = Look::Late(LATE),
+            "tls",
+            Skipped,
+            "needs api",
+        ),
         (|_| (), "api", Fine, "4.22.0.0"),
         (
             |f| {
@@ -715,6 +721,18 @@ fn what_the_role_allows() {
 #[test]
 fn zones_and_offerings_that_specs_name() {
     hold(&[
+        (
+            |f| f.settings.specs = Look::Done(Err("no such directory".into())),
+            "zone",
+            Skipped,
+            "needs specs",
+        ),
+        (
+            |f| f.settings.specs = Look::Late(LATE),
+            "offering",
+            Skipped,
+            "needs specs",
+        ),
         (
             |f| declare(f, vec![spec("a", "1GiB", "z9", "custom")]),
             "zone",
