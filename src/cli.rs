@@ -5,16 +5,18 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anstream::ColorChoice;
 use clap::{CommandFactory as _, FromArgMatches as _};
 
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, ConfigError, Override};
 use crate::telemetry::{self, LogFormat};
 
+pub mod check;
 pub mod client;
 pub mod demo;
 pub mod describe;
@@ -50,6 +52,7 @@ Configuration: /etc/volume-daemon/config.toml. A variable like VOLUME_DAEMON_API
 the file, --set api.listen=... overrides both. Specs are read from /etc/volume-daemon/specs.
 
 Examples:
+  volume-daemon check                                 is everything there that it needs?
   volume-daemon validate specs/                       check spec files before they are installed
   volume-daemon plan                                  what would be done, and why
   volume-daemon wait volume/pgtest2-disk-0 --for=Ready
@@ -109,6 +112,7 @@ enum Brief {
     Describe(describe::Args),
     Wait(wait::Args),
     Validate(validate::Args),
+    Check(check::Args),
     Schema(schema::Args),
     Config(settings::Args),
     TakeOver(take_over::Args),
@@ -120,7 +124,7 @@ enum Brief {
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Look", &["plan", "drift", "get", "describe", "wait"]),
     ("Write specs", &["validate", "schema"]),
-    ("Run", &["run", "config", "take-over"]),
+    ("Run", &["check", "run", "config", "take-over"]),
     ("Try it out", &["sim", "record", "demo"]),
     ("Install", &["completions", "man"]),
 ];
@@ -187,6 +191,13 @@ impl Global {
         Config::load(self.config.as_deref(), &overrides)
     }
 
+    /// The configuration file.
+    fn file(&self) -> &Path {
+        self.config
+            .as_deref()
+            .unwrap_or(Path::new(config::DEFAULT_FILE))
+    }
+
     /// Starts logging for what runs for long, or if it is asked for.
     fn log(&self, otherwise: Option<&str>) -> anyhow::Result<()> {
         match self.log.as_deref().or(otherwise) {
@@ -240,6 +251,10 @@ async fn answer(brief: Brief, global: &Global, io: &mut Io<'_>) -> anyhow::Resul
         Brief::Drift(args) => drift::run(&args, &global.load()?, io).await?,
         Brief::Get(args) => get::run(&args, &global.load()?, clock, io).await?,
         Brief::Describe(args) => describe::run(&args, &global.load()?, clock, io).await?,
+        Brief::Check(args) => {
+            let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+            check::run(&args, global.file(), global.load(), &clock, io).await?
+        }
         Brief::Config(args) => settings::run(&args, &global.load()?, io)?,
         Brief::TakeOver(args) => {
             take_over::run(&args, &global.load()?, std::sync::Arc::new(SystemClock), io).await?

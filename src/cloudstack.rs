@@ -11,6 +11,7 @@
 
 mod error;
 mod jobs;
+pub mod probe;
 mod read;
 mod sign;
 mod transport;

@@ -4,6 +4,7 @@
 //! what was proven is what is served (I3). Decides nothing: which disk, which name and whether
 //! clients may be cut off is in the call.
 
+pub mod greet;
 pub mod handshake;
 mod process;
 pub mod qmp;

@@ -30,6 +30,7 @@ use crate::clock::Clock;
 use crate::model::InstanceId;
 
 mod error;
+pub mod examine;
 mod facts;
 mod journal;
 mod load;

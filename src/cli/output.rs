@@ -4,6 +4,8 @@
 //! Text always carries its colours; the stream drops them where nobody would see them. Must
 //! not ask anybody anything.
 
+mod yaml;
+
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -44,6 +46,11 @@ impl Io<'_> {
         let mut text = serde_json::to_string_pretty(value)?;
         text.push('\n');
         self.text(&text)
+    }
+
+    /// Writes `value` as YAML.
+    pub(super) fn yaml(&mut self, value: &impl Serialize) -> anyhow::Result<()> {
+        self.text(&yaml::text(&serde_json::to_value(value)?))
     }
 
     /// Writes `text`, and makes sure that it has arrived.

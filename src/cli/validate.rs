@@ -103,7 +103,7 @@ fn read_path(path: &Path, stdin: &mut dyn Read) -> Vec<(String, io::Result<Vec<u
 }
 
 /// Reads as much as a spec file may have, and one byte more: the parser refuses it then.
-fn read(from: &mut dyn Read) -> io::Result<Vec<u8>> {
+pub(super) fn read(from: &mut dyn Read) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     let most = u64::try_from(spec::FILE_BYTES_MAX).unwrap_or(u64::MAX);
     from.take(most.saturating_add(1)).read_to_end(&mut text)?;
@@ -111,7 +111,7 @@ fn read(from: &mut dyn Read) -> io::Result<Vec<u8>> {
 }
 
 /// The spec files in a directory, sorted.
-fn spec_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
+pub(super) fn spec_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();

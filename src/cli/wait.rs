@@ -40,7 +40,8 @@ pub struct Args {
     timeout: Duration,
 }
 
-fn timeout(text: &str) -> Result<Duration, String> {
+/// Reads a time span.
+pub(super) fn timeout(text: &str) -> Result<Duration, String> {
     text.parse::<jiff::SignedDuration>()
         .ok()
         .and_then(|span| Duration::try_from(span).ok())

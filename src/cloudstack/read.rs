@@ -187,7 +187,7 @@ impl<T: Transport> Client<T> {
 
     /// What was asked for by id, where absence has a meaning: nothing may be left out, and nothing
     /// else may be there.
-    async fn exactly<R: ListRow>(
+    pub(super) async fn exactly<R: ListRow>(
         &self,
         method: Method,
         params: Params,
@@ -372,7 +372,7 @@ impl<T: Transport> Client<T> {
 }
 
 /// Keeps the server from joining each VM with its networks, statistics and templates.
-fn short_vms() -> Params {
+pub(super) fn short_vms() -> Params {
     vec![("details", "min".to_owned())]
 }
 

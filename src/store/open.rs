@@ -120,13 +120,14 @@ async fn connect(options: SqliteConnectOptions) -> Result<SqlitePool, StoreError
 
 /// Where a store is.
 #[derive(Debug, PartialEq, Eq)]
-enum Place {
+pub(super) enum Place {
     Memory,
     File(PathBuf),
 }
 
 impl Place {
-    fn parse(url: &str) -> Result<Self, StoreError> {
+    /// Reads a configured URL.
+    pub(super) fn parse(url: &str) -> Result<Self, StoreError> {
         let refuse = |problem: String| Err(StoreError::Url { problem });
         if url == "sqlite::memory:" {
             return Ok(Self::Memory);

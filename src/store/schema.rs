@@ -71,17 +71,21 @@ async fn apply(
 
 /// Refuses a store that this version cannot read as it is.
 pub(super) async fn check(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    let found = match version(connection).await {
-        Ok(found) => found,
-        // SQLITE_ERROR: there is no such table, hence no schema.
-        Err(error) if primary_code(&error) == Some(1) => 0,
-        Err(error) => return Err(failed("read the store's schema")(error)),
-    };
-    let known = KNOWN;
+    let (found, known) = (found(connection).await?, KNOWN);
     match found.cmp(&known) {
         std::cmp::Ordering::Less => Err(StoreError::OlderSchema { found, known }),
         std::cmp::Ordering::Equal => Ok(()),
         std::cmp::Ordering::Greater => Err(StoreError::NewerSchema { found, known }),
+    }
+}
+
+/// The schema of a store that may have none: then 0.
+pub(super) async fn found(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
+    match version(connection).await {
+        Ok(found) => Ok(found),
+        // SQLITE_ERROR: there is no such table, hence no schema.
+        Err(error) if primary_code(&error) == Some(1) => Ok(0),
+        Err(error) => Err(failed("read the store's schema")(error)),
     }
 }
 

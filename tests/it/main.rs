@@ -6,6 +6,7 @@
 //! [`real`] runs the binary with everything real but CloudStack
 //! itself.
 
+mod check;
 mod cli;
 mod clients;
 mod convergence;
