@@ -7,7 +7,7 @@ use crate::host::Host;
 use crate::model::{Reading, VmId};
 use crate::store::Store;
 
-/// Gives a store that was moved or restored to the VM it is on; without --from, only looks.
+/// Gives a store to the VM it is on now, after a move or a restore
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A store belongs to the VM on which it was first used. On another VM, which may be a copy of the
