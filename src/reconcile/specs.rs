@@ -18,6 +18,7 @@ use crate::store::StoreError;
 use crate::telemetry::chain;
 
 use super::core::Event;
+use super::files::FilesNews;
 
 /// How often the directory is looked at without an event: inotify cannot see everything.
 const RESCAN: Duration = Duration::from_secs(30);
@@ -30,6 +31,13 @@ pub struct SpecsTask {
     specs: BTreeMap<VolumeName, DesiredVolume>,
     files: BTreeMap<String, SourceFile>,
     health: Option<SourceHealth>,
+}
+
+/// What the loop has to hear of.
+struct News {
+    files: FilesNews,
+    /// Whether what is asked for, or whether it can be believed, is another than before.
+    desired: bool,
 }
 
 impl SpecsTask {
@@ -61,7 +69,11 @@ impl SpecsTask {
         loop {
             let pause = match self.look(&hands).await {
                 Ok(news) => {
-                    if news && events.send(Event::Desired(self.desired())).await.is_err() {
+                    let files = Event::Files(news.files);
+                    if events.send(files).await.is_err() {
+                        return;
+                    }
+                    if news.desired && events.send(Event::Desired(self.desired())).await.is_err() {
                         return;
                     }
                     self.next_look()
@@ -82,8 +94,8 @@ impl SpecsTask {
         }
     }
 
-    /// Looks once. Says whether the loop has to hear of it.
-    async fn look<T, E>(&mut self, hands: &Hands<T, E>) -> Result<bool, StoreError> {
+    /// Looks once, and stores what it finds.
+    async fn look<T, E>(&mut self, hands: &Hands<T, E>) -> Result<News, StoreError> {
         let now = hands.clock.now();
         let bindings = hands.store.bindings().await?;
         let known = Known {
@@ -92,14 +104,20 @@ impl SpecsTask {
             bindings: &bindings,
         };
         let look = self.directory.look(known, now).await;
-        let health = match look.directory {
-            DirectoryState::Readable => SourceHealth::Sound,
-            DirectoryState::Suspect(why) | DirectoryState::Unreadable(why) => {
-                SourceHealth::Suspect(why)
-            }
+        let (health, read) = match look.directory {
+            DirectoryState::Readable => (SourceHealth::Sound, Some(now.boot)),
+            DirectoryState::Suspect(why) => (SourceHealth::Suspect(why), Some(now.boot)),
+            DirectoryState::Unreadable(why) => (SourceHealth::Suspect(why), None),
         };
-        let changed = !look.change.is_empty();
-        if changed {
+        let mut news = News {
+            desired: !look.change.accepted.is_empty() || !look.change.abandoned.is_empty(),
+            files: FilesNews {
+                read,
+                files: look.change.files.clone(),
+                forgotten: look.change.forgotten.clone(),
+            },
+        };
+        if !look.change.is_empty() {
             let accepted = hands.store.accept(&look.change, now.wall).await?;
             self.take_over(look.change, accepted.volumes);
         }
@@ -111,9 +129,9 @@ impl SpecsTask {
                 }
             }
             self.health = Some(health);
-            return Ok(true);
+            news.desired = true;
         }
-        Ok(changed)
+        Ok(news)
     }
 
     fn take_over(&mut self, change: SourceChange, accepted: Vec<DesiredVolume>) {

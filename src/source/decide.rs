@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::model::memory::Binding;
 use crate::model::{
-    AcceptedDocument, BootTime, DesiredVolume, Now, Owner, Presence, SourceChange, SourceFile,
-    VolumeName,
+    AcceptedDocument, BootTime, DesiredVolume, FileProblem, Now, Owner, Presence, SourceChange,
+    SourceFile, VolumeName,
 };
 use crate::spec::Parsed;
 
@@ -72,7 +72,7 @@ pub enum Content {
     /// These documents, each name once.
     Documents(Vec<Parsed>),
     /// It has these errors.
-    Invalid(Vec<String>),
+    Invalid(Vec<FileProblem>),
     /// It could not be read, for this reason.
     Unreadable(String),
 }

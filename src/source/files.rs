@@ -11,8 +11,8 @@ use nix::fcntl::OFlag;
 use sha1::{Digest, Sha1};
 
 use super::decide::{Content, Listing, Scan, ScannedFile};
-use crate::model::{FileState, SourceFile};
-use crate::spec::{self, FILE_BYTES_MAX};
+use crate::model::{FileProblem, FileState, SourceFile};
+use crate::spec::{self, FILE_BYTES_MAX, Problems};
 
 /// Most spec files in one directory: one for each volume of the largest site we are built for.
 pub const FILES_MAX: usize = 10_000;
@@ -31,6 +31,7 @@ pub(super) fn judged(files: &BTreeMap<String, SourceFile>) -> Judged {
         .filter(|file| match file.state {
             FileState::Accepted | FileState::Invalid => true,
             FileState::Unreadable
+            | FileState::Settling
             | FileState::Conflict
             | FileState::RenameSuspected
             | FileState::Missing => false,
@@ -113,12 +114,42 @@ fn unreadable(why: &str) -> ScannedFile {
 fn parse(key: &str, bytes: &[u8]) -> Content {
     match catch_unwind(AssertUnwindSafe(|| spec::parse(key, bytes))) {
         Ok(Ok(documents)) => Content::Documents(documents),
-        Ok(Err(problems)) => Content::Invalid(problems.iter().map(ToString::to_string).collect()),
+        Ok(Err(problems)) => Content::Invalid(shown(&problems, bytes)),
         Err(_) => Content::Invalid(vec![
             "the parser failed on this file, which is a bug in volume-daemon: please report it"
-                .to_owned(),
+                .to_owned()
+                .into(),
         ]),
     }
+}
+
+/// Most problems kept of one file. Whoever repairs these is told the others; ten thousand
+/// hostile files must not make a status that nobody can send.
+const PROBLEMS_MAX: usize = 10;
+
+/// Of which so many come with an excerpt.
+const EXCERPTS_MAX: usize = 3;
+
+/// The first problems, as the status keeps them.
+fn shown(problems: &Problems, text: &[u8]) -> Vec<FileProblem> {
+    let mut shown: Vec<FileProblem> = problems
+        .iter()
+        .take(PROBLEMS_MAX)
+        .enumerate()
+        .map(|(n, problem)| FileProblem {
+            message: problem.to_string(),
+            line: Some(problem.line),
+            column: Some(problem.column),
+            excerpt: (n < EXCERPTS_MAX)
+                .then(|| spec::excerpt(problem, text))
+                .flatten(),
+        })
+        .collect();
+    let more = problems.iter().len() - shown.len();
+    if more > 0 {
+        shown.push(format!("and {more} more: volume-daemon validate shows all").into());
+    }
+    shown
 }
 
 /// Reads a regular file that nobody writes at the same time, up to the size limit.

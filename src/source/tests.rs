@@ -93,6 +93,9 @@ impl Site {
     fn problems(&self, file: &str) -> String {
         self.files[&self.path(file).display().to_string()]
             .problems
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
             .join("\n")
     }
 }

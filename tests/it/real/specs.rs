@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use volume_daemon::model::FileState;
 use volume_daemon::reconcile::report::{Phase, Report};
 use volume_daemon::source::decide::GONE_AFTER;
 
@@ -163,6 +164,21 @@ fn a_bad_file_holds_up_no_other_and_a_bad_edit_changes_nothing() {
             "never valid, so never heard of"
         );
         assert!(rig.log().contains("1GiB"), "the hint is in the log");
+        let file = |report: &Report, name: &str| {
+            let mut files = report.files.iter();
+            files.find(|file| file.path.ends_with(name)).cloned()
+        };
+        let bad = file(&report, "/bad.yaml").expect("a file that was never valid is shown");
+        assert_eq!((bad.state, bad.volumes.len()), (FileState::Invalid, 0));
+        assert!(bad.problems[0].line.is_some() && bad.problems[0].column.is_some());
+        let excerpt = bad.problems[0].excerpt.as_deref();
+        assert!(
+            excerpt.is_some_and(|line| line.contains("1GB")),
+            "{excerpt:?}"
+        );
+        let good = file(&report, "/good.yaml").expect("shown");
+        assert_eq!((good.state, good.volumes.len()), (FileState::Accepted, 1));
+        assert!(good.read_age_ms.is_some());
 
         fs::write(rig.path("specs/bad.yaml"), spec("bad", 1, "")).expect("writable");
         rig.ready("bad").await;
@@ -178,6 +194,13 @@ fn a_bad_file_holds_up_no_other_and_a_bad_edit_changes_nothing() {
             rig.poll("refused", PATIENCE, async || {
                 let refused = rig.log().matches("good.yaml\" state=Invalid").count();
                 (refused > round).then_some(())
+            })
+            .await;
+            rig.until("said of the volume", |report| {
+                let mut conditions = volume(report, "good")
+                    .into_iter()
+                    .flat_map(|it| &it.conditions);
+                conditions.any(|it| it.kind == "SpecCurrent" && it.reason == "Invalid")
             })
             .await;
             rig.ready("good").await;
