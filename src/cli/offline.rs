@@ -22,7 +22,7 @@ use crate::observe::{self, CloudQuery};
 use crate::plan::{Desired, Guard, Policy, SourceHealth, World, plan, resolve};
 use crate::reconcile::report::Report;
 use crate::reconcile::{FilesNews, Situation, SpecFiles, Transitions, absorb, write};
-use crate::source::{DirectoryState, Known, SpecDirectory};
+use crate::source::{DirectoryState, Known, SpecDirectory, Writers};
 use crate::spec;
 use crate::store::{IntentFilter, JournalRow, Store};
 use crate::telemetry::chain;
@@ -119,7 +119,9 @@ async fn watched(
         specs: &specs,
         bindings: &memory.bindings,
     };
-    let look = SpecDirectory::new(&config.specs.dir).look(known, now).await;
+    let look = SpecDirectory::new(&config.specs.dir)
+        .look(known, &Writers::default(), now)
+        .await;
     for accepted in look.change.accepted {
         let spec = next_version(accepted, &specs);
         specs.insert(spec.name().clone(), spec);

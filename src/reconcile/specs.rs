@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::act::Hands;
 use crate::clock::sleep;
-use crate::model::{DesiredVolume, Presence, SourceChange, SourceFile, VolumeName};
+use crate::model::{DesiredVolume, FileState, Presence, SourceChange, SourceFile, VolumeName};
 use crate::plan::{Desired, SourceHealth};
-use crate::source::{DirectoryState, Known, SpecDirectory, Watch};
+use crate::source::{DirectoryState, Known, SpecDirectory, Watch, Writers};
 use crate::store::StoreError;
 use crate::telemetry::chain;
 
@@ -66,8 +66,9 @@ impl SpecsTask {
         stop: CancellationToken,
     ) {
         let mut watch = Watch::new(self.directory.path());
+        let writers = watch.writers();
         loop {
-            let pause = match self.look(&hands).await {
+            let pause = match self.look(&hands, &writers).await {
                 Ok(news) => {
                     let files = Event::Files(news.files);
                     if events.send(files).await.is_err() {
@@ -95,7 +96,11 @@ impl SpecsTask {
     }
 
     /// Looks once, and stores what it finds.
-    async fn look<T, E>(&mut self, hands: &Hands<T, E>) -> Result<News, StoreError> {
+    async fn look<T, E>(
+        &mut self,
+        hands: &Hands<T, E>,
+        writers: &Writers,
+    ) -> Result<News, StoreError> {
         let now = hands.clock.now();
         let bindings = hands.store.bindings().await?;
         let known = Known {
@@ -103,7 +108,7 @@ impl SpecsTask {
             specs: &self.specs,
             bindings: &bindings,
         };
-        let look = self.directory.look(known, now).await;
+        let look = self.directory.look(known, writers, now).await;
         let (health, read) = match look.directory {
             DirectoryState::Readable => (SourceHealth::Sound, Some(now.boot)),
             DirectoryState::Suspect(why) => (SourceHealth::Suspect(why), Some(now.boot)),
@@ -168,10 +173,18 @@ impl SpecsTask {
         }
     }
 
-    /// A missing file is looked at again soon, to tell a moment from an end.
+    /// A file that is missing, or being written, is looked at again soon, to tell a moment from
+    /// an end.
     fn next_look(&self) -> Duration {
-        let missing = |file: &SourceFile| file.state == crate::model::FileState::Missing;
-        if self.files.values().any(missing) {
+        let unsettled = |file: &SourceFile| match file.state {
+            FileState::Missing | FileState::Settling => true,
+            FileState::Accepted
+            | FileState::Invalid
+            | FileState::Unreadable
+            | FileState::Conflict
+            | FileState::RenameSuspected => false,
+        };
+        if self.files.values().any(unsettled) {
             RECHECK
         } else {
             RESCAN

@@ -75,6 +75,8 @@ pub enum Content {
     Invalid(Vec<FileProblem>),
     /// It could not be read, for this reason.
     Unreadable(String),
+    /// Somebody is writing it, so it was not judged.
+    Settling,
 }
 
 /// Since when files that own something are missing, in this run.
@@ -198,7 +200,10 @@ fn files<'a>(known: Known<'a>, listing: &'a Listing) -> Files<'a> {
                     .map(|parsed| (&parsed.document.name, parsed))
                     .collect(),
             ),
-            Content::Unchanged | Content::Invalid(_) | Content::Unreadable(_) => Written::InForce,
+            Content::Unchanged
+            | Content::Invalid(_)
+            | Content::Unreadable(_)
+            | Content::Settling => Written::InForce,
         };
     }
     files

@@ -49,6 +49,11 @@ impl Rows<'_> {
         match (&scanned.content, before) {
             (Content::Invalid(problems), _) => (FileState::Invalid, problems.clone()),
             (Content::Unreadable(why), _) => (FileState::Unreadable, vec![why.clone().into()]),
+            (Content::Settling, _) => {
+                let why = "somebody is writing it: it is read when they have closed it, or when it \
+                           has not changed for 10 s";
+                (FileState::Settling, vec![why.to_owned().into()])
+            }
             (Content::Unchanged, Some(before)) if before.state == FileState::Invalid => {
                 (FileState::Invalid, before.problems.clone())
             }
