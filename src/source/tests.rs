@@ -14,9 +14,12 @@ use super::*;
 use crate::clock::{Clock, ManualClock};
 use crate::model::memory::Binding;
 use crate::model::{
-    BootTime, DesiredVolume, FileState, Owner, Presence, SourceFile, Timestamp, VolumeName,
+    BootTime, DesiredVolume, FileState, Owner, Presence, SourceChange, SourceFile, Timestamp,
+    VolumeName,
 };
 use crate::store::Store;
+
+mod hazards;
 
 struct Site {
     root: TempDir,

@@ -43,6 +43,12 @@ impl Writers {
         }
     }
 
+    /// Keeps the thread that takes events waiting, until the answer is dropped.
+    #[cfg(test)]
+    pub(super) fn stall(&self) -> MutexGuard<'_, BTreeMap<PathBuf, u64>> {
+        self.lock()
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<PathBuf, u64>> {
         // It is whole between any two statements, so a panic elsewhere does not matter.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
