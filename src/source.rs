@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::model::{BootTime, Now};
+use crate::model::{BootTime, Now, SourceFile};
 
 pub mod decide;
 mod files;
@@ -28,17 +28,18 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-pub use decide::{DirectoryState, Known, Look, decide};
-pub use files::scan;
+pub use decide::{DirectoryState, Known, Look, Scan, decide};
 pub use watch::{Watch, Writers};
 
-use decide::{Content, Scan, Sightings};
+use decide::{Content, Sightings};
+use files::Seen;
 
 /// A directory of spec files.
 #[derive(Debug)]
 pub struct SpecDirectory {
     path: PathBuf,
     sightings: Sightings,
+    seen: Seen,
     /// Files that somebody writes: how far they were, and since when they are no further.
     writing: BTreeMap<PathBuf, (u64, BootTime)>,
 }
@@ -53,6 +54,7 @@ impl SpecDirectory {
         Self {
             path: path.into(),
             sightings: Sightings::default(),
+            seen: Seen::default(),
             writing: BTreeMap::new(),
         }
     }
@@ -68,17 +70,45 @@ impl SpecDirectory {
     /// `known` must be what the store holds, with every earlier change applied. Files of
     /// `writers` count as settling. Dropping the future loses nothing but the reading.
     pub async fn look(&mut self, known: Known<'_>, writers: &Writers, now: Now) -> Look {
+        let scan = self.read(known.files, writers, now).await;
+        self.judge(known, &scan, now)
+    }
+
+    /// The first half of [`SpecDirectory::look`]: reads the directory. `known` are the files as
+    /// they were last judged.
+    pub async fn read(
+        &mut self,
+        known: &BTreeMap<String, SourceFile>,
+        writers: &Writers,
+        now: Now,
+    ) -> Scan {
         let path = self.path.clone();
-        let judged = files::judged(known.files);
-        let mut scan = tokio::task::spawn_blocking(move || scan(&path, &judged))
-            .await
-            .unwrap_or_else(|error| decide::Scan {
+        let judged = files::judged(known);
+        // Lost with the future, and then everything is read once more.
+        let mut seen = std::mem::take(&mut self.seen);
+        let reading = tokio::task::spawn_blocking(move || {
+            let scan = files::scan(&path, &judged, &mut seen, now.wall);
+            (scan, seen)
+        });
+        let mut scan = match reading.await {
+            Ok((scan, seen)) => {
+                self.seen = seen;
+                scan
+            }
+            Err(error) => Scan {
                 directory: self.path.display().to_string(),
                 listing: Err(format!("reading it failed: {error}")),
-            });
+            },
+        };
         // Asked after the reading: a file may have been begun meanwhile.
         self.hold_back(&mut scan, writers, now);
-        let look = decide(known, &scan, &self.sightings, now);
+        scan
+    }
+
+    /// The second half: decides what `scan` changes. The bindings in `known` may be left empty
+    /// unless `scan` has documents that adopt a volume ([`Scan::adopts`]).
+    pub fn judge(&mut self, known: Known<'_>, scan: &Scan, now: Now) -> Look {
+        let look = decide(known, scan, &self.sightings, now);
         self.sightings = look.sightings.clone();
         look
     }

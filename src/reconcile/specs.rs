@@ -102,13 +102,18 @@ impl SpecsTask {
         writers: &Writers,
     ) -> Result<News, StoreError> {
         let now = hands.clock.now();
-        let bindings = hands.store.bindings().await?;
+        let scan = self.directory.read(&self.files, writers, now).await;
+        let bindings = if scan.adopts() {
+            hands.store.bindings().await?
+        } else {
+            BTreeMap::new()
+        };
         let known = Known {
             files: &self.files,
             specs: &self.specs,
             bindings: &bindings,
         };
-        let look = self.directory.look(known, writers, now).await;
+        let look = self.directory.judge(known, &scan, now);
         let (health, read) = match look.directory {
             DirectoryState::Readable => (SourceHealth::Sound, Some(now.boot)),
             DirectoryState::Suspect(why) => (SourceHealth::Suspect(why), Some(now.boot)),

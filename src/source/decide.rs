@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::model::desired::Origin;
 use crate::model::memory::Binding;
 use crate::model::{
     AcceptedDocument, BootTime, DesiredVolume, FileProblem, Now, Owner, Presence, SourceChange,
@@ -44,6 +45,30 @@ pub struct Scan {
     pub directory: String,
     /// What is in it; `Err` says why it could not be read in full.
     pub listing: Result<Listing, String>,
+}
+
+impl Scan {
+    /// Whether a document that was not judged yet adopts a volume: only then it matters which
+    /// volumes are bound already.
+    pub fn adopts(&self) -> bool {
+        let files = self
+            .listing
+            .iter()
+            .flat_map(|listing| listing.files.values());
+        files
+            .filter_map(|file| match &file.content {
+                Content::Documents(documents) => Some(documents),
+                Content::Unchanged
+                | Content::Invalid(_)
+                | Content::Unreadable(_)
+                | Content::Settling => None,
+            })
+            .flatten()
+            .any(|parsed| match &parsed.document.spec.origin {
+                Origin::Existing { .. } => true,
+                Origin::Create { .. } => false,
+            })
+    }
 }
 
 /// Every spec file of a directory.

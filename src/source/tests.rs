@@ -37,7 +37,8 @@ impl Site {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("specs")).unwrap();
         let clock = Arc::new(ManualClock::at(Now {
-            wall: Timestamp::from_millis(1_800_000_000_000),
+            // Long ago: no file is old enough to be taken for read, however fast a test is.
+            wall: Timestamp::from_millis(1_000_000_000_000),
             boot: BootTime::from_millis(0),
         }));
         let clock_too: Arc<dyn Clock> = clock.clone();
