@@ -23,5 +23,5 @@ pub use ids::{
 };
 pub use observed::{Observed, Reading};
 pub use size::ByteSize;
-pub use source::{AcceptedDocument, FileState, SourceChange, SourceFile};
+pub use source::{AcceptedDocument, FileProblem, FileState, SourceChange, SourceFile};
 pub use time::{BootTime, Now, Timestamp};

@@ -10,6 +10,7 @@ mod conditions;
 mod core;
 mod dispatch;
 mod execute;
+mod files;
 #[cfg(test)]
 mod fixture;
 mod learn;
@@ -23,5 +24,6 @@ mod status;
 pub use self::conditions::Transitions;
 pub use self::core::{Core, Effect, Event, Memo, Pace, Unanswered};
 pub use self::execute::{Seen, broken, execute};
+pub use self::files::{FilesNews, SpecFiles};
 pub use self::learn::absorb;
-pub use self::status::{plan_status, write};
+pub use self::status::{Situation, plan_status, write};

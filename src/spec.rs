@@ -27,7 +27,7 @@ use std::ops::Range;
 use serde_json::Value;
 
 pub use problem::{Problem, Problems};
-pub use render::render;
+pub use render::{excerpt, render};
 
 use crate::model::VolumeDocument;
 use problem::{Finding, Findings, Place, Source};

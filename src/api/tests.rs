@@ -11,7 +11,7 @@ use crate::model::{InstanceId, Now};
 use crate::nbd::Withdrawn;
 use crate::plan::{Guard, Plan, Policy};
 use crate::reconcile::run::Health;
-use crate::reconcile::{Transitions, write};
+use crate::reconcile::{Situation, Transitions, write};
 
 /// Status, content type and body of one answer.
 struct Answer {
@@ -78,14 +78,14 @@ fn empty_report() -> crate::reconcile::report::Report {
     };
     let now: Now = crate::act::fake::NOW;
     let mut transitions = Transitions::default();
-    write(
-        core.world(),
-        &plan,
-        core.policy(),
-        None,
-        &mut transitions,
-        now,
-    )
+    let situation = Situation {
+        world: core.world(),
+        plan: &plan,
+        policy: core.policy(),
+        files: core.files(),
+        store_down: None,
+    };
+    write(situation, &mut transitions, now)
 }
 
 /// Asks an API for `paths`, over a unix socket.

@@ -57,6 +57,7 @@ pub fn report(volumes: impl IntoIterator<Item = VolumeStatus>) -> Report {
         frozen: None,
         volumes,
         exports,
+        files: Vec::new(),
     }
 }
 

@@ -14,8 +14,12 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::memory::{Outcome, Progress};
 use crate::model::{Timestamp, VolumeName};
-use crate::reconcile::report::{ExportStatus, Phase, Report, SourceStatus, VolumeStatus};
+use crate::reconcile::report::{
+    ExportStatus, FileStatus, Phase, Report, SourceStatus, VolumeStatus,
+};
 use crate::store::{IntentFilter, JournalRow};
+
+mod files;
 
 /// How many calls are listed unless more are asked for.
 const LIMIT: u32 = 20;
@@ -27,19 +31,22 @@ Kinds:
   volumes   specs, and what became of them
   intents   the journal of calls that change something in CloudStack, newest first
   exports   what the NBD server serves, whoever made it so
-  sources   what the daemon sees the world through
+  sources   what the daemon sees the world through, and how each spec file stands
 
 Examples:
   volume-daemon get volumes                       one line for each spec
   volume-daemon get volumes pgtest2-disk-0 -o json
   volume-daemon get intents pgtest2-disk-0        what was asked of CloudStack for it
   volume-daemon get intents --open                calls whose end is not known
-  volume-daemon get exports -o wide")]
+  volume-daemon get exports -o wide
+  volume-daemon get sources                       spec files with mistakes, and where these are
+  volume-daemon get sources -o wide               every spec file
+  volume-daemon get sources a.yaml                this file")]
 pub struct Args {
     /// What to list
     #[arg(value_enum)]
     kind: Kind,
-    /// Only this one; for intents: only those of this volume
+    /// Only this one; for intents: only those of this volume; for sources: also a spec file
     name: Option<String>,
     /// How to show it
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
@@ -136,7 +143,17 @@ fn json(args: &Args, report: &Report, io: &mut Io<'_>) -> anyhow::Result<()> {
     match args.kind {
         Kind::Volumes => items(&pick(args, "volume", &report.volumes)?, args, io),
         Kind::Exports => items(&pick(args, "export", &report.exports)?, args, io),
-        Kind::Sources | Kind::Intents => items(&pick(args, "source", &report.sources)?, args, io),
+        Kind::Sources | Kind::Intents => match file(args, report) {
+            Some(file) => io.json(file),
+            None => {
+                let sources = sources_in(args, report)?;
+                let known: Vec<_> = sources
+                    .iter()
+                    .map(|source| WithFiles::of(source, report))
+                    .collect();
+                items(&known.iter().collect::<Vec<_>>(), args, io)
+            }
+        },
     }
 }
 
@@ -154,7 +171,13 @@ fn list(args: &Args, report: &Report, wide: bool, now: Timestamp) -> Result<Stri
     Ok(match args.kind {
         Kind::Volumes => volumes(&pick(args, "volume", &report.volumes)?, wide, elapsed),
         Kind::Exports => exports(&pick(args, "export", &report.exports)?, wide),
-        Kind::Sources | Kind::Intents => sources(&pick(args, "source", &report.sources)?, elapsed),
+        Kind::Sources | Kind::Intents => {
+            let reading = files::Reading { now, elapsed };
+            match file(args, report) {
+                Some(file) => files::one(file, reading),
+                None => sources(args, report, wide, reading)?,
+            }
+        }
     })
 }
 
@@ -178,6 +201,49 @@ impl Named for ExportStatus {
 impl Named for SourceStatus {
     fn name(&self) -> &str {
         &self.name
+    }
+}
+
+/// A source with what it is made of.
+#[derive(Serialize)]
+struct WithFiles<'a> {
+    #[serde(flatten)]
+    source: &'a SourceStatus,
+    /// Only of the source `specs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<&'a [FileStatus]>,
+}
+
+impl<'a> WithFiles<'a> {
+    fn of(source: &'a SourceStatus, report: &'a Report) -> Self {
+        Self {
+            source,
+            files: is_specs(source).then_some(report.files.as_slice()),
+        }
+    }
+}
+
+fn is_specs(source: &SourceStatus) -> bool {
+    source.name == "specs"
+}
+
+/// The spec file that is asked for, by its path or its name.
+fn file<'a>(args: &Args, report: &'a Report) -> Option<&'a FileStatus> {
+    let name = args.name.as_deref()?;
+    let mut files = report.files.iter();
+    files.find(|file| file.path == name || file.name() == name)
+}
+
+fn sources_in<'a>(args: &Args, report: &'a Report) -> Result<Vec<&'a SourceStatus>, Failure> {
+    let files = report.files.iter().map(Named::name);
+    let all = &report.sources;
+    let known = all.iter().map(Named::name).chain(files);
+    match args.name.as_deref() {
+        None => Ok(all.iter().collect()),
+        Some(name) => match all.iter().find(|source| source.name == name) {
+            Some(source) => Ok(vec![source]),
+            None => Err(not_found("source or spec file", name, known)),
+        },
     }
 }
 
@@ -285,7 +351,13 @@ fn exports(exports: &[&ExportStatus], wide: bool) -> String {
     table(&header, rows)
 }
 
-fn sources(sources: &[&SourceStatus], elapsed: Duration) -> String {
+fn sources(
+    args: &Args,
+    report: &Report,
+    wide: bool,
+    reading: files::Reading,
+) -> Result<String, Failure> {
+    let sources = sources_in(args, report)?;
     let rows = sources.iter().map(|source| {
         let state = if source.ok {
             ("Ok", GOOD)
@@ -295,11 +367,16 @@ fn sources(sources: &[&SourceStatus], elapsed: Duration) -> String {
         vec![
             plain(&source.name),
             cell(state.0, state.1),
-            plain(age(source.age_ms, elapsed)),
+            plain(age(source.age_ms, reading.elapsed)),
             plain(source.message.as_deref().unwrap_or_default()),
         ]
     });
-    table(&["NAME", "STATE", "READ", "MESSAGE"], rows)
+    let mut text = table(&["NAME", "STATE", "READ", "MESSAGE"], rows);
+    if sources.iter().any(|source| is_specs(source)) {
+        text += "\n";
+        text += &files::summary(&report.files, wide, reading);
+    }
+    Ok(text)
 }
 
 /// The journal for people.

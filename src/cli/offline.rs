@@ -21,8 +21,8 @@ use crate::nbd::ExportServer;
 use crate::observe::{self, CloudQuery};
 use crate::plan::{Desired, Guard, Policy, SourceHealth, World, plan, resolve};
 use crate::reconcile::report::Report;
-use crate::reconcile::{Transitions, absorb, write};
-use crate::source::{DirectoryState, Known, SpecDirectory};
+use crate::reconcile::{FilesNews, Situation, SpecFiles, Transitions, absorb, write};
+use crate::source::{DirectoryState, Known, SpecDirectory, Writers};
 use crate::spec;
 use crate::store::{IntentFilter, JournalRow, Store};
 use crate::telemetry::chain;
@@ -36,10 +36,10 @@ use crate::telemetry::chain;
 pub async fn report(config: &Config, paths: &[PathBuf]) -> anyhow::Result<Report> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (memory, specs, files) = remembered(config).await?;
-    let desired = if paths.is_empty() {
-        watched(config, &memory, specs, &files, clock.now()).await
+    let (desired, files) = if paths.is_empty() {
+        watched(config, &memory, specs, files, clock.now()).await
     } else {
-        given(paths, &specs)?
+        (given(paths, &specs)?, SpecFiles::default())
     };
     let observed = observe(config, &memory, Arc::clone(&clock)).await?;
     let mut world = World {
@@ -59,7 +59,14 @@ pub async fn report(config: &Config, paths: &[PathBuf]) -> anyhow::Result<Report
     let now = clock.now();
     let plan = plan(&world, &policy, &Guard::default(), now);
     let mut transitions = Transitions::default();
-    Ok(write(&world, &plan, &policy, None, &mut transitions, now))
+    let situation = Situation {
+        world: &world,
+        plan: &plan,
+        policy: &policy,
+        files: &files,
+        store_down: None,
+    };
+    Ok(write(situation, &mut transitions, now))
 }
 
 /// Rows of the journal, read from the store.
@@ -91,28 +98,30 @@ async fn remembered(config: &Config) -> anyhow::Result<Remembered> {
     }
 }
 
-/// What the daemon would accept from the watched directory now.
+/// What the daemon would accept from the watched directory now, and how its files stand.
 async fn watched(
     config: &Config,
     memory: &Memory,
     specs: Vec<DesiredVolume>,
-    files: &[SourceFile],
+    files: Vec<SourceFile>,
     now: Now,
-) -> Desired {
+) -> (Desired, SpecFiles) {
     let mut specs: BTreeMap<VolumeName, DesiredVolume> = specs
         .into_iter()
         .map(|spec| (spec.name().clone(), spec))
         .collect();
-    let files = files
-        .iter()
-        .map(|file| (file.path.clone(), file.clone()))
+    let files: BTreeMap<String, SourceFile> = files
+        .into_iter()
+        .map(|file| (file.path.clone(), file))
         .collect();
     let known = Known {
         files: &files,
         specs: &specs,
         bindings: &memory.bindings,
     };
-    let look = SpecDirectory::new(&config.specs.dir).look(known, now).await;
+    let look = SpecDirectory::new(&config.specs.dir)
+        .look(known, &Writers::default(), now)
+        .await;
     for accepted in look.change.accepted {
         let spec = next_version(accepted, &specs);
         specs.insert(spec.name().clone(), spec);
@@ -124,16 +133,28 @@ async fn watched(
             };
         }
     }
+    let readable = !matches!(look.directory, DirectoryState::Unreadable(_));
     let health = match look.directory {
         DirectoryState::Readable => SourceHealth::Sound,
         DirectoryState::Suspect(why) | DirectoryState::Unreadable(why) => {
             SourceHealth::Suspect(why)
         }
     };
-    Desired {
+    let mut judged = SpecFiles::default();
+    judged.apply(FilesNews {
+        read: readable.then_some(now.boot),
+        files: files.into_values().chain(look.change.files).collect(),
+        forgotten: Vec::new(),
+    });
+    judged.apply(FilesNews {
+        forgotten: look.change.forgotten,
+        ..FilesNews::default()
+    });
+    let desired = Desired {
         volumes: specs,
         files: health,
-    }
+    };
+    (desired, judged)
 }
 
 /// What the given files ask for.

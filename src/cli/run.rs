@@ -26,7 +26,7 @@ use crate::nbd::{NbdAddress, Qsd, QsdConfig};
 use crate::plan::{Desired, Policy, SourceHealth};
 use crate::reconcile::run::{Loop, Question};
 use crate::reconcile::specs::SpecsTask;
-use crate::reconcile::{Core, Event, Pace};
+use crate::reconcile::{Core, Event, FilesNews, Pace};
 use crate::store::{Loaded, Store};
 use crate::telemetry::chain;
 
@@ -106,6 +106,11 @@ pub async fn run(_: &Args, config: &Config) -> anyhow::Result<ExitCode> {
         files: SourceHealth::Suspect("it was not read yet".to_owned()),
     };
     core.handle(Event::Desired(known), clock.now());
+    let judged = FilesNews {
+        files: files.clone(),
+        ..FilesNews::default()
+    };
+    core.handle(Event::Files(judged), clock.now());
     let files: BTreeMap<_, _> = files
         .into_iter()
         .map(|file| (file.path.clone(), file))

@@ -18,6 +18,8 @@ pub enum FileState {
     Invalid,
     /// It could not be read; what it said before stays in force.
     Unreadable,
+    /// Somebody is writing it; what it said before stays in force until they are done.
+    Settling,
     /// Another file writes one of its names.
     Conflict,
     /// It takes part in what looks like a renamed volume.
@@ -33,6 +35,7 @@ impl FileState {
             Self::Accepted => "Accepted",
             Self::Invalid => "Invalid",
             Self::Unreadable => "Unreadable",
+            Self::Settling => "Settling",
             Self::Conflict => "Conflict",
             Self::RenameSuspected => "RenameSuspected",
             Self::Missing => "Missing",
@@ -59,6 +62,7 @@ impl FromStr for FileState {
             Self::Accepted,
             Self::Invalid,
             Self::Unreadable,
+            Self::Settling,
             Self::Conflict,
             Self::RenameSuspected,
             Self::Missing,
@@ -69,9 +73,44 @@ impl FromStr for FileState {
     }
 }
 
-/// A spec file as it was last judged.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// One thing that a person should know about a spec file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+pub struct FileProblem {
+    /// A sentence that can stand alone: it names the file and the place, if it is about one.
+    pub message: String,
+    /// Line, counted from 1; absent if it is not about a place in the text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
+    /// Column in characters, counted from 1; there if and only if the line is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<u32>,
+    /// The text of that line; absent where it is very long, and for all but the first few
+    /// problems of a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub excerpt: Option<String>,
+}
+
+impl From<String> for FileProblem {
+    /// Something about the file as a whole.
+    fn from(message: String) -> Self {
+        Self {
+            message,
+            line: None,
+            column: None,
+            excerpt: None,
+        }
+    }
+}
+
+impl fmt::Display for FileProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// A spec file as it was last judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceFile {
     /// Its path; the identity.
     pub path: String,
@@ -81,8 +120,8 @@ pub struct SourceFile {
     pub device: u64,
     /// How it stands.
     pub state: FileState,
-    /// What a person should know, one sentence each; empty if all is well.
-    pub problems: Vec<String>,
+    /// What a person should know; empty if all is well.
+    pub problems: Vec<FileProblem>,
     /// Since when it stands so.
     pub since: Timestamp,
 }
@@ -130,7 +169,11 @@ mod tests {
 
     #[test]
     fn states_read_back() {
-        for state in [FileState::Accepted, FileState::RenameSuspected] {
+        for state in [
+            FileState::Accepted,
+            FileState::Settling,
+            FileState::RenameSuspected,
+        ] {
             assert_eq!(state.to_string().parse(), Ok(state));
         }
         assert!("accepted".parse::<FileState>().is_err());

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::memory::FailureClass;
-use crate::model::{DesiredVolume, Now, Timestamp, VolumeName};
-use crate::plan::{Decision, VolumePlan};
+use crate::model::{DesiredVolume, FileState, Now, Presence, Timestamp, VolumeName};
+use crate::plan::{Decision, SourceHealth, VolumePlan};
 
 use super::report::{Condition, Truth, VolumeStatus};
 use super::status::Facts;
@@ -46,6 +46,7 @@ pub(super) fn conditions(
 ) -> Vec<Condition> {
     let claims = [
         ready(planned, status),
+        spec_current(want, facts),
         attached(facts, status),
         verified(facts),
         exported(facts),
@@ -93,6 +94,56 @@ fn ready(planned: &VolumePlan, status: &VolumeStatus) -> Claim {
         status: truth,
         reason,
         message: status.message.clone(),
+    }
+}
+
+/// Whether what is in force is what its source says now.
+fn spec_current(want: &DesiredVolume, facts: &Facts<'_>) -> Claim {
+    let in_force = format!("generation {} stays in force", want.generation);
+    let (status, reason, message) = match (want.presence, facts.sources, facts.file) {
+        (Presence::Abandoned { .. }, _, _) => (
+            Truth::False,
+            "Abandoned",
+            "it is not written anywhere any more; write it again to keep it".to_owned(),
+        ),
+        (Presence::Declared, SourceHealth::Suspect(why), _) => (
+            Truth::Unknown,
+            "SourceSuspect",
+            format!("the spec directory cannot be believed: {why}; {in_force}"),
+        ),
+        (Presence::Declared, SourceHealth::Sound, Some(file))
+            if file.state != FileState::Accepted =>
+        {
+            let more = match file.problems.len() {
+                0 | 1 => String::new(),
+                all => format!(
+                    " (and {} more: volume-daemon get sources {})",
+                    all - 1,
+                    file.path
+                ),
+            };
+            let first = file
+                .problems
+                .first()
+                .map(|problem| problem.message.as_str());
+            let first = first.unwrap_or("see volume-daemon get sources");
+            (
+                Truth::False,
+                file.state.as_str(),
+                format!("{first}{more}; {in_force}"),
+            )
+        }
+        (Presence::Declared, SourceHealth::Sound, Some(_) | None) => (
+            Truth::True,
+            "Accepted",
+            format!("what {} says is in force", want.owner),
+        ),
+    };
+    Claim {
+        kind: "SpecCurrent",
+        status,
+        reason: reason.to_owned(),
+        message,
     }
 }
 

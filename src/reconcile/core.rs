@@ -20,6 +20,7 @@ use crate::store::{Effects, PlacementChange};
 
 use super::asks::Asks;
 use super::backoff;
+use super::files::{FilesNews, SpecFiles};
 use super::queue::Queue;
 use super::settle;
 
@@ -67,6 +68,8 @@ impl Default for Pace {
 pub enum Event {
     /// The sources were read.
     Desired(Desired),
+    /// The spec files were looked at; what follows for the specs comes apart.
+    Files(FilesNews),
     /// Something about this machine's disks changed; what, is not known yet.
     HostChanged,
     /// The host was read.
@@ -163,6 +166,8 @@ pub struct Core {
     pub(super) changed: BTreeSet<VolumeName>,
     /// Learnt, and not handed out yet.
     pub(super) memos: Vec<Memo>,
+    /// The spec files as they were last judged.
+    pub(super) files: SpecFiles,
     pub(super) random: fastrand::Rng,
 }
 
@@ -207,6 +212,7 @@ impl Core {
             store_down: None,
             changed: BTreeSet::new(),
             memos: Vec::new(),
+            files: SpecFiles::default(),
             random: fastrand::Rng::with_seed(seed),
         }
     }
@@ -219,6 +225,11 @@ impl Core {
     /// The decisions in force.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// The spec files, for people to see.
+    pub fn files(&self) -> &SpecFiles {
+        &self.files
     }
 
     /// The limits in force.
@@ -242,6 +253,7 @@ impl Core {
     pub fn handle(&mut self, event: Event, now: Now) {
         match event {
             Event::Desired(desired) => self.desired(desired, now),
+            Event::Files(news) => self.files.apply(news),
             Event::HostChanged => self.asks.host.now(),
             Event::Host(view) => self.host(view, now),
             Event::NbdChanged => self.asks.nbd.now(),

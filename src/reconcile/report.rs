@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    ByteSize, Cause, ExportName, InstanceId, IntentId, JobId, Serial, Timestamp, VmId, VolumeId,
-    VolumeName,
+    ByteSize, Cause, ExportName, FileProblem, FileState, InstanceId, IntentId, JobId, Serial,
+    Timestamp, VmId, VolumeId, VolumeName,
 };
 use crate::plan::Drift;
 
@@ -27,6 +27,37 @@ pub struct Report {
     pub volumes: Vec<VolumeStatus>,
     /// Everything the NBD server serves.
     pub exports: Vec<ExportStatus>,
+    /// Every spec file that is there, or owns a spec.
+    pub files: Vec<FileStatus>,
+}
+
+/// How a spec file stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FileStatus {
+    /// Its path.
+    pub path: String,
+    /// How it stands. In any state but `Accepted`, what it said before stays in force.
+    pub state: FileState,
+    /// Since when it stands so.
+    pub since: Timestamp,
+    /// How old the last reading is, in milliseconds; `null` if it could not be read then.
+    pub read_age_ms: Option<u64>,
+    /// SHA-1 of its bytes when last read, in hexadecimal; empty if it never was.
+    pub hash: String,
+    /// The specs of it that are in force: one for each document, if it is accepted.
+    pub volumes: Vec<FileVolume>,
+    /// What a person should know; empty if all is well.
+    pub problems: Vec<FileProblem>,
+}
+
+/// A spec that is in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileVolume {
+    /// Its name.
+    pub name: VolumeName,
+    /// The version of it that is in force.
+    pub generation: u64,
 }
 
 /// How one part of the outside can be seen.
@@ -203,7 +234,8 @@ pub struct Reason {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
-    /// `Ready`, `Attached`, `DeviceVerified`, `Exported`, `Drifted`, `Blocked`, `Stalled`.
+    /// `Ready`, `SpecCurrent`, `Attached`, `DeviceVerified`, `Exported`, `Drifted`, `Blocked`,
+    /// `Stalled`.
     #[serde(rename = "type")]
     pub kind: String,
     /// Whether it holds.

@@ -22,7 +22,7 @@ use super::conditions::Transitions;
 use super::core::{Core, Effect, Event};
 use super::execute::{Seen, broken, execute};
 use super::report::Report;
-use super::status::write;
+use super::status::{Situation, write};
 
 /// A question to the running loop.
 #[derive(Debug)]
@@ -156,14 +156,14 @@ where
     }
 
     fn report(&mut self, now: Now) -> Report {
-        write(
-            self.core.world(),
-            self.core.plan(),
-            self.core.policy(),
-            self.core.store_down(),
-            &mut self.transitions,
-            now,
-        )
+        let situation = Situation {
+            world: self.core.world(),
+            plan: self.core.plan(),
+            policy: self.core.policy(),
+            files: self.core.files(),
+            store_down: self.core.store_down(),
+        };
+        write(situation, &mut self.transitions, now)
     }
 
     fn health(&self) -> Health {
@@ -252,6 +252,7 @@ fn tell(event: &Event) {
             }
         }
         Event::Desired(_)
+        | Event::Files(_)
         | Event::HostChanged
         | Event::Host(_)
         | Event::NbdChanged

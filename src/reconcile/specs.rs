@@ -11,13 +11,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::act::Hands;
 use crate::clock::sleep;
-use crate::model::{DesiredVolume, Presence, SourceChange, SourceFile, VolumeName};
+use crate::model::{DesiredVolume, FileState, Presence, SourceChange, SourceFile, VolumeName};
 use crate::plan::{Desired, SourceHealth};
-use crate::source::{DirectoryState, Known, SpecDirectory, Watch};
+use crate::source::{DirectoryState, Known, SpecDirectory, Watch, Writers};
 use crate::store::StoreError;
 use crate::telemetry::chain;
 
 use super::core::Event;
+use super::files::FilesNews;
 
 /// How often the directory is looked at without an event: inotify cannot see everything.
 const RESCAN: Duration = Duration::from_secs(30);
@@ -30,6 +31,13 @@ pub struct SpecsTask {
     specs: BTreeMap<VolumeName, DesiredVolume>,
     files: BTreeMap<String, SourceFile>,
     health: Option<SourceHealth>,
+}
+
+/// What the loop has to hear of.
+struct News {
+    files: FilesNews,
+    /// Whether what is asked for, or whether it can be believed, is another than before.
+    desired: bool,
 }
 
 impl SpecsTask {
@@ -58,10 +66,15 @@ impl SpecsTask {
         stop: CancellationToken,
     ) {
         let mut watch = Watch::new(self.directory.path());
+        let writers = watch.writers();
         loop {
-            let pause = match self.look(&hands).await {
+            let pause = match self.look(&hands, &writers).await {
                 Ok(news) => {
-                    if news && events.send(Event::Desired(self.desired())).await.is_err() {
+                    let files = Event::Files(news.files);
+                    if events.send(files).await.is_err() {
+                        return;
+                    }
+                    if news.desired && events.send(Event::Desired(self.desired())).await.is_err() {
                         return;
                     }
                     self.next_look()
@@ -82,24 +95,39 @@ impl SpecsTask {
         }
     }
 
-    /// Looks once. Says whether the loop has to hear of it.
-    async fn look<T, E>(&mut self, hands: &Hands<T, E>) -> Result<bool, StoreError> {
+    /// Looks once, and stores what it finds.
+    async fn look<T, E>(
+        &mut self,
+        hands: &Hands<T, E>,
+        writers: &Writers,
+    ) -> Result<News, StoreError> {
         let now = hands.clock.now();
-        let bindings = hands.store.bindings().await?;
+        let scan = self.directory.read(&self.files, writers, now).await;
+        let bindings = if scan.adopts() {
+            hands.store.bindings().await?
+        } else {
+            BTreeMap::new()
+        };
         let known = Known {
             files: &self.files,
             specs: &self.specs,
             bindings: &bindings,
         };
-        let look = self.directory.look(known, now).await;
-        let health = match look.directory {
-            DirectoryState::Readable => SourceHealth::Sound,
-            DirectoryState::Suspect(why) | DirectoryState::Unreadable(why) => {
-                SourceHealth::Suspect(why)
-            }
+        let look = self.directory.judge(known, &scan, now);
+        let (health, read) = match look.directory {
+            DirectoryState::Readable => (SourceHealth::Sound, Some(now.boot)),
+            DirectoryState::Suspect(why) => (SourceHealth::Suspect(why), Some(now.boot)),
+            DirectoryState::Unreadable(why) => (SourceHealth::Suspect(why), None),
         };
-        let changed = !look.change.is_empty();
-        if changed {
+        let mut news = News {
+            desired: !look.change.accepted.is_empty() || !look.change.abandoned.is_empty(),
+            files: FilesNews {
+                read,
+                files: look.change.files.clone(),
+                forgotten: look.change.forgotten.clone(),
+            },
+        };
+        if !look.change.is_empty() {
             let accepted = hands.store.accept(&look.change, now.wall).await?;
             self.take_over(look.change, accepted.volumes);
         }
@@ -111,9 +139,9 @@ impl SpecsTask {
                 }
             }
             self.health = Some(health);
-            return Ok(true);
+            news.desired = true;
         }
-        Ok(changed)
+        Ok(news)
     }
 
     fn take_over(&mut self, change: SourceChange, accepted: Vec<DesiredVolume>) {
@@ -150,10 +178,18 @@ impl SpecsTask {
         }
     }
 
-    /// A missing file is looked at again soon, to tell a moment from an end.
+    /// A file that is missing, or being written, is looked at again soon, to tell a moment from
+    /// an end.
     fn next_look(&self) -> Duration {
-        let missing = |file: &SourceFile| file.state == crate::model::FileState::Missing;
-        if self.files.values().any(missing) {
+        let unsettled = |file: &SourceFile| match file.state {
+            FileState::Missing | FileState::Settling => true,
+            FileState::Accepted
+            | FileState::Invalid
+            | FileState::Unreadable
+            | FileState::Conflict
+            | FileState::RenameSuspected => false,
+        };
+        if self.files.values().any(unsettled) {
             RECHECK
         } else {
             RESCAN

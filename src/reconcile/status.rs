@@ -6,30 +6,46 @@ use std::time::Duration;
 use crate::model::desired::{DesiredVolume, Presence};
 use crate::model::memory::{Binding, Failure, Intent, Progress};
 use crate::model::observed::{CloudVolume, Device, Disks, ServedExport};
-use crate::model::{BootTime, ExportName, Now, Reading, Serial, VolumeName};
+use crate::model::{BootTime, ExportName, Now, Reading, Serial, SourceFile, VolumeName};
 use crate::plan::{
     Ahead, Blocked, Decision, Plan, Policy, SourceHealth, Step, VolumePlan, Waiting, World,
 };
 
 use super::conditions::{Transitions, conditions};
+use super::files::SpecFiles;
 use super::report::{
     AttachmentStatus, Capacity, DeviceStatus, ExportStatus, IntentStatus, ObservedStatus, Phase,
     PlanStatus, Reason, Report, SourceStatus, StepStatus, VolumeExport, VolumeStatus,
 };
 
+/// What a report is written from.
+#[derive(Debug, Clone, Copy)]
+pub struct Situation<'a> {
+    /// What is asked for, observed and remembered.
+    pub world: &'a World,
+    /// The decisions in force.
+    pub plan: &'a Plan,
+    /// The limits in force.
+    pub policy: &'a Policy,
+    /// The spec files.
+    pub files: &'a SpecFiles,
+    /// Why the store cannot be written, while it cannot.
+    pub store_down: Option<&'a str>,
+}
+
 /// Writes the report.
-pub fn write(
-    world: &World,
-    plan: &Plan,
-    policy: &Policy,
-    store_down: Option<&str>,
-    transitions: &mut Transitions,
-    now: Now,
-) -> Report {
+pub fn write(situation: Situation<'_>, transitions: &mut Transitions, now: Now) -> Report {
+    let Situation {
+        world,
+        plan,
+        policy,
+        files,
+        store_down,
+    } = situation;
     let mut volumes = Vec::with_capacity(world.desired.volumes.len());
     for want in world.desired.volumes.values() {
         if let Some(planned) = plan.volumes.get(want.name()) {
-            let facts = Facts::of(world, want);
+            let facts = Facts::of(world, files, want);
             volumes.push(volume(
                 world,
                 policy,
@@ -45,10 +61,11 @@ pub fn write(
         at: now.wall,
         instance: world.memory.instance,
         self_vm: world.observed.host.self_vm.clone().present(),
-        sources: sources(world, store_down, now),
+        sources: sources(world, files, store_down, now),
         frozen: plan.guard.freeze.as_ref().map(|freeze| freeze.why.clone()),
         volumes,
         exports: exports(world),
+        files: files.statuses(world.desired.volumes.values(), now),
     }
 }
 
@@ -61,10 +78,14 @@ pub(super) struct Facts<'a> {
     pub link: Option<&'a str>,
     pub export: Option<(&'a ExportName, &'a ServedExport)>,
     pub failure: Option<&'a Failure>,
+    /// The file it is written in.
+    pub file: Option<&'a SourceFile>,
+    /// Whether the files can be believed.
+    pub sources: &'a SourceHealth,
 }
 
 impl<'a> Facts<'a> {
-    fn of(world: &'a World, want: &DesiredVolume) -> Self {
+    fn of(world: &'a World, files: &'a SpecFiles, want: &DesiredVolume) -> Self {
         let binding = world.memory.bindings.get(want.name());
         let settled = world.memory.settled.get(want.name()).copied();
         let serial = binding.map(|binding| Serial::of(binding.volume));
@@ -83,6 +104,8 @@ impl<'a> Facts<'a> {
                 .as_ref()
                 .and_then(|serial| disks?.link_for(serial).map(|(link, _)| link)),
             failure: world.memory.failures.get(want.name()),
+            file: files.of(want),
+            sources: &world.desired.files,
             export: serial.as_ref().and_then(|serial| {
                 served?
                     .iter()
@@ -252,7 +275,12 @@ fn step_ahead(step: &Ahead) -> StepStatus {
     }
 }
 
-fn sources(world: &World, store_down: Option<&str>, now: Now) -> Vec<SourceStatus> {
+fn sources(
+    world: &World,
+    files: &SpecFiles,
+    store_down: Option<&str>,
+    now: Now,
+) -> Vec<SourceStatus> {
     let observed = &world.observed;
     let source = |name: &str, why: Option<String>, begun: Option<BootTime>| SourceStatus {
         name: name.to_owned(),
@@ -283,7 +311,7 @@ fn sources(world: &World, store_down: Option<&str>, now: Now) -> Vec<SourceStatu
                 SourceHealth::Sound => None,
                 SourceHealth::Suspect(why) => Some(why.clone()),
             },
-            None,
+            files.read,
         ),
         source("store", store_down.map(str::to_owned), None),
     ]
@@ -322,6 +350,6 @@ fn exports(world: &World) -> Vec<ExportStatus> {
         .collect()
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::model::desired::Origin;
 use crate::model::memory::Binding;
 use crate::model::{
-    AcceptedDocument, BootTime, DesiredVolume, Now, Owner, Presence, SourceChange, SourceFile,
-    VolumeName,
+    AcceptedDocument, BootTime, DesiredVolume, FileProblem, Now, Owner, Presence, SourceChange,
+    SourceFile, VolumeName,
 };
 use crate::spec::Parsed;
 
@@ -46,6 +47,30 @@ pub struct Scan {
     pub listing: Result<Listing, String>,
 }
 
+impl Scan {
+    /// Whether a document that was not judged yet adopts a volume: only then it matters which
+    /// volumes are bound already.
+    pub fn adopts(&self) -> bool {
+        let files = self
+            .listing
+            .iter()
+            .flat_map(|listing| listing.files.values());
+        files
+            .filter_map(|file| match &file.content {
+                Content::Documents(documents) => Some(documents),
+                Content::Unchanged
+                | Content::Invalid(_)
+                | Content::Unreadable(_)
+                | Content::Settling => None,
+            })
+            .flatten()
+            .any(|parsed| match &parsed.document.spec.origin {
+                Origin::Existing { .. } => true,
+                Origin::Create { .. } => false,
+            })
+    }
+}
+
 /// Every spec file of a directory.
 #[derive(Debug)]
 pub struct Listing {
@@ -72,9 +97,11 @@ pub enum Content {
     /// These documents, each name once.
     Documents(Vec<Parsed>),
     /// It has these errors.
-    Invalid(Vec<String>),
+    Invalid(Vec<FileProblem>),
     /// It could not be read, for this reason.
     Unreadable(String),
+    /// Somebody is writing it, so it was not judged.
+    Settling,
 }
 
 /// Since when files that own something are missing, in this run.
@@ -198,7 +225,10 @@ fn files<'a>(known: Known<'a>, listing: &'a Listing) -> Files<'a> {
                     .map(|parsed| (&parsed.document.name, parsed))
                     .collect(),
             ),
-            Content::Unchanged | Content::Invalid(_) | Content::Unreadable(_) => Written::InForce,
+            Content::Unchanged
+            | Content::Invalid(_)
+            | Content::Unreadable(_)
+            | Content::Settling => Written::InForce,
         };
     }
     files

@@ -6,13 +6,14 @@ use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::fcntl::OFlag;
 use sha1::{Digest, Sha1};
 
 use super::decide::{Content, Listing, Scan, ScannedFile};
-use crate::model::{FileState, SourceFile};
-use crate::spec::{self, FILE_BYTES_MAX};
+use crate::model::{FileProblem, FileState, SourceFile, Timestamp};
+use crate::spec::{self, FILE_BYTES_MAX, Problems};
 
 /// Most spec files in one directory: one for each volume of the largest site we are built for.
 pub const FILES_MAX: usize = 10_000;
@@ -31,6 +32,7 @@ pub(super) fn judged(files: &BTreeMap<String, SourceFile>) -> Judged {
         .filter(|file| match file.state {
             FileState::Accepted | FileState::Invalid => true,
             FileState::Unreadable
+            | FileState::Settling
             | FileState::Conflict
             | FileState::RenameSuspected
             | FileState::Missing => false,
@@ -39,30 +41,67 @@ pub(super) fn judged(files: &BTreeMap<String, SourceFile>) -> Judged {
         .collect()
 }
 
-/// Reads `directory` in full. Blocks; never fails as a whole.
-pub fn scan(directory: &Path, judged: &Judged) -> Scan {
+/// What the files were when they were read: as long as its stamp is the same, so are a file's bytes.
+/// Ten thousand files are looked at in the time that it takes to read a few hundred.
+#[derive(Debug, Default)]
+pub(super) struct Seen(BTreeMap<String, (Stamp, String)>);
+
+/// How old a change must be to be told from the next one by its time: file systems count in steps
+/// of up to two seconds.
+const STEP: Duration = Duration::from_secs(3);
+
+impl Seen {
+    /// The stamp and the hash of the file at `path`, if it is as it was then.
+    fn again(&mut self, path: &Path, key: &str) -> Option<(Stamp, String)> {
+        let (stamp, hash) = self.0.remove(key)?;
+        let now = Stamp::of(&fs::metadata(path).ok()?);
+        (now == stamp).then_some((stamp, hash))
+    }
+}
+
+/// Reads `directory` in full. Blocks; never fails as a whole. Files that are as they were in
+/// `seen` are not read again if they were `judged`.
+pub(super) fn scan(directory: &Path, judged: &Judged, seen: &mut Seen, now: Timestamp) -> Scan {
     Scan {
         directory: directory.display().to_string(),
-        listing: listing(directory, judged).map_err(|error| error.to_string()),
+        listing: listing(directory, judged, seen, now).map_err(|error| error.to_string()),
     }
 }
 
 /// Reads until the directory did not change meanwhile: half of one version and half of
 /// the next, as when Kubernetes swaps `..data`, would look like documents that are gone.
-fn listing(directory: &Path, judged: &Judged) -> io::Result<Listing> {
+fn listing(
+    directory: &Path,
+    judged: &Judged,
+    seen: &mut Seen,
+    now: Timestamp,
+) -> io::Result<Listing> {
     for _ in 0..ATTEMPTS {
         let before = fs::metadata(directory)?;
         let mut files = BTreeMap::new();
+        let mut before_that = std::mem::take(seen);
         for path in spec_files(directory)? {
             let key = path.display().to_string();
             let scanned = match path.to_str() {
-                Some(_) => read_file(&path, &key, judged.get(&key)),
+                Some(_) => {
+                    let judged = judged.get(&key);
+                    let again = before_that.again(&path, &key);
+                    let again = again.filter(|(_, hash)| judged == Some(hash));
+                    let (scanned, stamp) = match again {
+                        Some((stamp, hash)) => (unchanged(hash), Some(stamp)),
+                        None => read_file(&path, &key, judged),
+                    };
+                    if let Some(stamp) = stamp.filter(|stamp| stamp.is_settled(now)) {
+                        seen.0.insert(key.clone(), (stamp, scanned.hash.clone()));
+                    }
+                    scanned
+                }
                 None => unreadable("its name is not UTF-8: rename it"),
             };
             files.insert(key, scanned);
         }
         let after = fs::metadata(directory)?;
-        if unchanged(&before, &after) {
+        if Stamp::of(&before) == Stamp::of(&after) {
             let device = after.dev();
             return Ok(Listing { device, files });
         }
@@ -86,20 +125,26 @@ fn spec_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-fn read_file(path: &Path, key: &str, judged: Option<&String>) -> ScannedFile {
-    let bytes = match read(path) {
-        Ok(bytes) => bytes,
-        Err(error) => {
-            return unreadable(&error.to_string());
-        }
+fn read_file(path: &Path, key: &str, judged: Option<&String>) -> (ScannedFile, Option<Stamp>) {
+    let (bytes, stamp) = match read(path) {
+        Ok(read) => read,
+        Err(error) => return (unreadable(&error.to_string()), None),
     };
     let hash = sha1_hex(&bytes);
-    let content = if judged == Some(&hash) {
-        Content::Unchanged
+    let scanned = if judged == Some(&hash) {
+        unchanged(hash)
     } else {
-        parse(key, &bytes)
+        let content = parse(key, &bytes);
+        ScannedFile { hash, content }
     };
-    ScannedFile { hash, content }
+    (scanned, Some(stamp))
+}
+
+fn unchanged(hash: String) -> ScannedFile {
+    ScannedFile {
+        hash,
+        content: Content::Unchanged,
+    }
 }
 
 fn unreadable(why: &str) -> ScannedFile {
@@ -113,16 +158,46 @@ fn unreadable(why: &str) -> ScannedFile {
 fn parse(key: &str, bytes: &[u8]) -> Content {
     match catch_unwind(AssertUnwindSafe(|| spec::parse(key, bytes))) {
         Ok(Ok(documents)) => Content::Documents(documents),
-        Ok(Err(problems)) => Content::Invalid(problems.iter().map(ToString::to_string).collect()),
+        Ok(Err(problems)) => Content::Invalid(shown(&problems, bytes)),
         Err(_) => Content::Invalid(vec![
             "the parser failed on this file, which is a bug in volume-daemon: please report it"
-                .to_owned(),
+                .to_owned()
+                .into(),
         ]),
     }
 }
 
+/// Most problems kept of one file. Whoever repairs these is told the others; ten thousand
+/// hostile files must not make a status that nobody can send.
+const PROBLEMS_MAX: usize = 10;
+
+/// Of which so many come with an excerpt.
+const EXCERPTS_MAX: usize = 3;
+
+/// The first problems, as the status keeps them.
+fn shown(problems: &Problems, text: &[u8]) -> Vec<FileProblem> {
+    let mut shown: Vec<FileProblem> = problems
+        .iter()
+        .take(PROBLEMS_MAX)
+        .enumerate()
+        .map(|(n, problem)| FileProblem {
+            message: problem.to_string(),
+            line: Some(problem.line),
+            column: Some(problem.column),
+            excerpt: (n < EXCERPTS_MAX)
+                .then(|| spec::excerpt(problem, text))
+                .flatten(),
+        })
+        .collect();
+    let more = problems.iter().len() - shown.len();
+    if more > 0 {
+        shown.push(format!("and {more} more: volume-daemon validate shows all").into());
+    }
+    shown
+}
+
 /// Reads a regular file that nobody writes at the same time, up to the size limit.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+fn read(path: &Path) -> io::Result<(Vec<u8>, Stamp)> {
     // O_NONBLOCK: opening a FIFO must not wait for a writer; regular files do not care.
     let mut file = File::options()
         .read(true)
@@ -141,27 +216,116 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     (&mut file).take(limit + 1).read_to_end(&mut bytes)?;
     let after = file.metadata()?;
     let whole = u64::try_from(bytes.len()) == Ok(after.len());
-    if whole && unchanged(&before, &after) {
-        Ok(bytes)
+    let stamp = Stamp::of(&after);
+    if whole && stamp == Stamp::of(&before) {
+        Ok((bytes, stamp))
     } else {
         Err(io::Error::other("it was written while it was read"))
     }
 }
 
-/// The same inode with the same modification and change times, to the nanosecond.
-fn unchanged(before: &Metadata, after: &Metadata) -> bool {
-    let key = |of: &Metadata| {
-        (
-            (of.dev(), of.ino()),
-            (of.mtime(), of.mtime_nsec()),
-            (of.ctime(), of.ctime_nsec()),
-        )
-    };
-    key(before) == key(after)
+/// Tells one state of a file from the next: inode, size, and times to the nanosecond. No program
+/// can set the time of change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    inode: (u64, u64),
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            inode: (metadata.dev(), metadata.ino()),
+            size: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// Whether the next change, after `now`, is sure to have another time.
+    fn is_settled(&self, now: Timestamp) -> bool {
+        let (seconds, _) = self.changed.max(self.modified);
+        let now = now.as_millis().div_euclid(1000);
+        seconds.saturating_add(STEP.as_secs().cast_signed()) < now
+    }
 }
 
 fn sha1_hex(bytes: &[u8]) -> String {
     Sha1::digest(bytes)
         .iter()
         .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Later than any file of a test.
+    const LATER: Timestamp = Timestamp::from_millis(i64::MAX / 2);
+
+    fn scanned(directory: &Path, judged: &Judged, seen: &mut Seen, now: Timestamp) -> ScannedFile {
+        let listing = scan(directory, judged, seen, now).listing.unwrap();
+        listing.files.into_values().next().unwrap()
+    }
+
+    /// Writes the same number of bytes and puts the old time of modification back.
+    fn write_in_disguise(path: &Path, text: &str) {
+        let before = fs::metadata(path).unwrap();
+        assert_eq!(u64::try_from(text.len()), Ok(before.len()));
+        loop {
+            fs::write(path, text).unwrap();
+            let file = File::options().write(true).open(path).unwrap();
+            file.set_modified(before.modified().unwrap()).unwrap();
+            // The kernel counts in steps of some milliseconds.
+            if Stamp::of(&file.metadata().unwrap()) != Stamp::of(&before) {
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_is_read_again_only_when_it_changed_and_whenever_it_did() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.yaml");
+        fs::write(&path, "one: 1\n").unwrap();
+        let key = path.display().to_string();
+        let mut seen = Seen::default();
+        let hash = scanned(dir.path(), &Judged::new(), &mut seen, LATER).hash;
+        assert_eq!(seen.0.len(), 1);
+
+        // A hash that the bytes do not have shows that they are not read.
+        let other = Judged::from([(key.clone(), "another".to_owned())]);
+        seen.0.get_mut(&key).unwrap().1 = "another".to_owned();
+        let again = scanned(dir.path(), &other, &mut seen, LATER);
+        assert_eq!(again.hash, "another");
+        assert!(matches!(again.content, Content::Unchanged));
+
+        // A file that is judged anew, or was judged when it was something else, is read.
+        let read = scanned(dir.path(), &Judged::new(), &mut seen, LATER);
+        assert_eq!(read.hash, hash);
+        assert!(matches!(read.content, Content::Invalid(_)));
+
+        let judged = Judged::from([(key.clone(), hash.clone())]);
+        assert_eq!(scanned(dir.path(), &judged, &mut seen, LATER).hash, hash);
+        write_in_disguise(&path, "two: 2\n");
+        let changed = scanned(dir.path(), &judged, &mut seen, LATER);
+        assert_ne!(changed.hash, hash);
+        assert!(matches!(changed.content, Content::Invalid(_)));
+    }
+
+    #[test]
+    fn a_file_that_changed_just_now_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.yaml");
+        fs::write(&path, "one: 1\n").unwrap();
+        let changed = fs::metadata(&path).unwrap().ctime();
+        for (seconds, kept) in [(-1, 0), (0, 0), (3, 0), (4, 1)] {
+            let now = Timestamp::from_millis((changed + seconds) * 1000);
+            let mut seen = Seen::default();
+            scanned(dir.path(), &Judged::new(), &mut seen, now);
+            assert_eq!(seen.0.len(), kept, "{seconds} s after the change");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Seek as _, Write as _};
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,9 +14,12 @@ use super::*;
 use crate::clock::{Clock, ManualClock};
 use crate::model::memory::Binding;
 use crate::model::{
-    BootTime, DesiredVolume, FileState, Owner, Presence, SourceFile, Timestamp, VolumeName,
+    BootTime, DesiredVolume, FileState, Owner, Presence, SourceChange, SourceFile, Timestamp,
+    VolumeName,
 };
 use crate::store::Store;
+
+mod hazards;
 
 struct Site {
     root: TempDir,
@@ -25,6 +29,7 @@ struct Site {
     files: BTreeMap<String, SourceFile>,
     specs: BTreeMap<VolumeName, DesiredVolume>,
     bindings: BTreeMap<VolumeName, Binding>,
+    writers: Writers,
 }
 
 impl Site {
@@ -32,7 +37,8 @@ impl Site {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("specs")).unwrap();
         let clock = Arc::new(ManualClock::at(Now {
-            wall: Timestamp::from_millis(1_800_000_000_000),
+            // Long ago: no file is old enough to be taken for read, however fast a test is.
+            wall: Timestamp::from_millis(1_000_000_000_000),
             boot: BootTime::from_millis(0),
         }));
         let clock_too: Arc<dyn Clock> = clock.clone();
@@ -44,6 +50,7 @@ impl Site {
             files: BTreeMap::new(),
             specs: BTreeMap::new(),
             bindings: BTreeMap::new(),
+            writers: Writers::default(),
         }
     }
 
@@ -57,14 +64,18 @@ impl Site {
 
     /// Looks, stores what changed, reads it all back, and lets a minute pass.
     async fn look(&mut self) -> Look {
-        self.clock.advance(Duration::from_secs(60));
+        self.look_after(Duration::from_secs(60)).await
+    }
+
+    async fn look_after(&mut self, pause: Duration) -> Look {
+        self.clock.advance(pause);
         let now = self.clock.now();
         let known = Known {
             files: &self.files,
             specs: &self.specs,
             bindings: &self.bindings,
         };
-        let look = self.directory.look(known, now).await;
+        let look = self.directory.look(known, &self.writers, now).await;
         let accepted = self.store.accept(&look.change, now.wall).await.unwrap();
         assert_eq!(accepted.skipped, []);
         let loaded = self.store.load().await.unwrap();
@@ -93,6 +104,9 @@ impl Site {
     fn problems(&self, file: &str) -> String {
         self.files[&self.path(file).display().to_string()]
             .problems
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
             .join("\n")
     }
 }
@@ -289,4 +303,75 @@ async fn a_daemon_that_starts_again_knows_what_it_knew() {
     assert_eq!(site.state("b.yaml"), Some(FileState::Invalid));
     site.look().await;
     assert_eq!(site.declared(), "b");
+}
+
+/// Long enough for any machine; only a failing test waits so long.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn noticed(watch: &mut Watch, what: &str) {
+    let changed = tokio::time::timeout(PATIENCE, watch.changed());
+    changed.await.expect(what);
+}
+
+#[tokio::test]
+async fn a_file_that_is_being_written_says_what_it_said_until_it_is_closed() {
+    let mut site = Site::new().await;
+    let both = volume("a", 1) + "---\n" + &volume("b", 2);
+    let mut watch = Watch::new(site.directory.path());
+    site.writers = watch.writers();
+    site.write("all.yaml", &both);
+    site.write("z.yaml", &volume("z", 1));
+    noticed(&mut watch, "written").await;
+    site.look().await;
+    assert_eq!(site.declared(), "a b z");
+
+    // Written in place, and cut off where it is valid: without `b`, and `a` smaller.
+    let more = both.replace("1GiB", "9GiB") + "---\n" + &volume("c", 3);
+    let cuts = [more.find("---").unwrap(), more.rfind("---").unwrap()];
+    let mut file = fs::File::create(site.path("all.yaml")).unwrap();
+    let mut done = 0;
+    for cut in cuts {
+        file.write_all(&more.as_bytes()[done..cut]).unwrap();
+        done = cut;
+        noticed(&mut watch, "written to").await;
+        for _ in 0..3 {
+            site.look_after(Duration::from_secs(1)).await;
+            assert_eq!(site.declared(), "a b z");
+            assert_eq!(site.state("all.yaml"), Some(FileState::Settling));
+            assert_eq!(site.specs[&"a".parse().unwrap()].generation, 1);
+        }
+    }
+    // It disturbs no other.
+    site.write("z.yaml", &volume("z", 2));
+    noticed(&mut watch, "another one").await;
+    site.look_after(Duration::ZERO).await;
+    assert_eq!(site.specs[&"z".parse().unwrap()].generation, 2);
+
+    file.write_all(&more.as_bytes()[done..]).unwrap();
+    drop(file);
+    noticed(&mut watch, "closed").await;
+    site.look_after(Duration::ZERO).await;
+    assert_eq!(site.declared(), "a b c z");
+    assert_eq!(site.state("all.yaml"), Some(FileState::Accepted));
+    assert_eq!(site.specs[&"a".parse().unwrap()].generation, 2);
+}
+
+#[tokio::test]
+async fn a_file_that_is_never_closed_is_read_once_it_stands_still() {
+    let mut site = Site::new().await;
+    let mut watch = Watch::new(site.directory.path());
+    site.writers = watch.writers();
+    let mut file = fs::File::create(site.path("a.yaml")).unwrap();
+    for size in [1, 2] {
+        file.set_len(0).unwrap();
+        file.rewind().unwrap();
+        file.write_all(volume("a", size).as_bytes()).unwrap();
+        noticed(&mut watch, "written").await;
+        site.look_after(Duration::ZERO).await;
+        site.look_after(SETTLED_AFTER / 2).await;
+        assert_eq!(site.state("a.yaml"), Some(FileState::Settling));
+        site.look_after(SETTLED_AFTER / 2).await;
+        assert_eq!(site.state("a.yaml"), Some(FileState::Accepted));
+        assert_eq!(site.specs[&"a".parse().unwrap()].generation, size);
+    }
 }

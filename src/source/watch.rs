@@ -1,21 +1,92 @@
 //! Says when to look at the spec files. An event is a hint: what happened is read, not told.
 
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode, EventKind};
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
+use super::files::FILES_MAX;
 use crate::clock;
+use crate::spec;
 
 /// How long it must be quiet before a look is worth it: an editor or `cp` makes several
 /// events within a few milliseconds.
-pub const QUIET: Duration = Duration::from_millis(50);
+pub const QUIET: Duration = Duration::from_millis(20);
 
 /// How long it may stay noisy before a look happens all the same.
 pub const NOISE_MAX: Duration = Duration::from_secs(1);
+
+/// Which spec files somebody has begun to write and not closed yet, as far as the kernel tells.
+///
+/// A half-written file can be valid: cut off at `---` it has fewer documents, cut off at a line
+/// it has no export. So a file is read when its writer is done. Levels still decide: lost events
+/// may leave a file in here, or out of it, and the reader waits for neither for ever.
+#[derive(Debug, Clone, Default)]
+pub struct Writers(Arc<Mutex<BTreeMap<PathBuf, u64>>>);
+
+impl Writers {
+    /// The files, each with a number that grows with every write to it.
+    pub fn now(&self) -> BTreeMap<PathBuf, u64> {
+        self.lock().clone()
+    }
+
+    /// Forgets that somebody writes to `path`, unless there was another write since `progress`.
+    pub(super) fn forget(&self, path: &Path, progress: u64) {
+        let mut open = self.lock();
+        if open.get(path) == Some(&progress) {
+            open.remove(path);
+        }
+    }
+
+    /// Keeps the thread that takes events waiting, until the answer is dropped.
+    #[cfg(test)]
+    pub(super) fn stall(&self) -> MutexGuard<'_, BTreeMap<PathBuf, u64>> {
+        self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<PathBuf, u64>> {
+        // It is whole between any two statements, so a panic elsewhere does not matter.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of `event` in `directory`.
+    fn note(&self, event: &Event, directory: &Path) {
+        let mut open = self.lock();
+        if event.need_rescan() {
+            open.clear();
+        }
+        for path in &event.paths {
+            let is_spec = |name: &str| spec::is_spec_name(name);
+            let name = path.file_name().and_then(OsStr::to_str);
+            if path.parent() != Some(directory) || !name.is_some_and(is_spec) {
+                continue;
+            }
+            match event.kind {
+                EventKind::Modify(ModifyKind::Data(_)) => {
+                    if open.len() < FILES_MAX || open.contains_key(path) {
+                        *open.entry(path.clone()).or_default() += 1;
+                    }
+                }
+                // Closed, moved here complete, moved away, or deleted.
+                EventKind::Access(AccessKind::Close(AccessMode::Write))
+                | EventKind::Modify(ModifyKind::Name(_))
+                | EventKind::Remove(_) => {
+                    open.remove(path);
+                }
+                EventKind::Any
+                | EventKind::Access(_)
+                | EventKind::Create(_)
+                | EventKind::Modify(_)
+                | EventKind::Other => {}
+            }
+        }
+    }
+}
 
 /// Watches a directory and whatever it takes to notice that the directory itself was replaced.
 ///
@@ -31,6 +102,7 @@ pub struct Watch {
     /// `None` where the kernel gives no watches; then only the caller's rescan looks.
     watcher: Option<RecommendedWatcher>,
     watched: Vec<PathBuf>,
+    writers: Writers,
 }
 
 impl Watch {
@@ -39,8 +111,14 @@ impl Watch {
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         let directory = directory.into();
         let events = Arc::new(Notify::new());
+        let writers = Writers::default();
         let (wake, about) = (Arc::clone(&events), directory.clone());
+        let noted = writers.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            match &event {
+                Ok(event) => noted.note(event, &about),
+                Err(_) => noted.lock().clear(),
+            }
             // An error, such as lost events, is a reason to look as well.
             if event.map_or(true, |event| matters(&event, &about)) {
                 wake.notify_one();
@@ -60,9 +138,15 @@ impl Watch {
             noticed: false,
             watcher,
             watched: Vec::new(),
+            writers,
         };
         watch.arm();
         watch
+    }
+
+    /// Who writes to the files; stays up to date.
+    pub fn writers(&self) -> Writers {
+        self.writers.clone()
     }
 
     /// Waits until something may have changed and it is quiet again.

@@ -26,13 +26,19 @@ pub fn render(problems: &Problems, text: &[u8], color: bool) -> String {
     reports.join("\n")
 }
 
+/// The line in which `problem` of the file whose content is `text` begins; `None` where there is
+/// no such line, or one that nobody wrote by hand.
+pub fn excerpt(problem: &Problem, text: &[u8]) -> Option<String> {
+    line_of(problem, &printable(text)).map(|(line, _)| line.to_owned())
+}
+
 fn report<'a>(problem: &'a Problem, text: &'a str) -> Group<'a> {
     let group = Group::with_title(Level::ERROR.primary_title(problem.title()));
     let help = problem
         .suggestion
         .as_deref()
         .map(|it| Level::HELP.message(it));
-    let Some((line, span)) = excerpt(problem, text) else {
+    let Some((line, span)) = line_of(problem, text) else {
         let place = match problem.line {
             0 => problem.file.clone(),
             line => format!("{}:{line}:{}", problem.file, problem.column),
@@ -62,7 +68,7 @@ fn report<'a>(problem: &'a Problem, text: &'a str) -> Group<'a> {
 }
 
 /// The line a problem begins in, and the bytes of it to point at.
-fn excerpt<'a>(problem: &Problem, text: &'a str) -> Option<(&'a str, Range<usize>)> {
+fn line_of<'a>(problem: &Problem, text: &'a str) -> Option<(&'a str, Range<usize>)> {
     if problem.line == 0 {
         return None;
     }

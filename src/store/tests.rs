@@ -16,9 +16,9 @@ use crate::model::memory::{
     AcceptedView, Binding, FailureClass, ImpliedStep, Intent, Outcome, Progress, Resolution,
 };
 use crate::model::{
-    AcceptedDocument, Action, BootTime, ByteSize, Cause, ExportName, FileState, IntentId, JobId,
-    Now, OfferingId, Owner, Presence, SourceChange, SourceFile, SpecUid, Timestamp, VmId,
-    VolumeDocument, VolumeId, VolumeName, ZoneId,
+    AcceptedDocument, Action, BootTime, ByteSize, Cause, ExportName, FileProblem, FileState,
+    IntentId, JobId, Now, OfferingId, Owner, Presence, SourceChange, SourceFile, SpecUid,
+    Timestamp, VmId, VolumeDocument, VolumeId, VolumeName, ZoneId,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -101,7 +101,15 @@ fn file(path: &str, state: FileState, problems: &[&str]) -> SourceFile {
         hash: "0123".to_owned(),
         device: u64::MAX - 1,
         state,
-        problems: problems.iter().map(|&text| text.to_owned()).collect(),
+        problems: problems
+            .iter()
+            .map(|&text| FileProblem {
+                line: Some(3),
+                column: Some(7),
+                excerpt: Some("3 | x".to_owned()),
+                ..text.to_owned().into()
+            })
+            .collect(),
         since: NOW,
     }
 }

@@ -46,6 +46,7 @@ fn answer(mut stream: TcpStream) {
         frozen: None,
         volumes: Vec::new(),
         exports: Vec::new(),
+        files: Vec::new(),
     };
     let body = serde_json::to_string(&report).expect("JSON");
     let length = body.len();

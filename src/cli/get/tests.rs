@@ -5,7 +5,8 @@ use super::super::fixture::{
 };
 use super::*;
 use crate::model::memory::{FailureClass, Intent};
-use crate::model::{Action, Cause, IntentId, JobId, Owner, VmId, VolumeId};
+use crate::model::{Action, Cause, FileProblem, FileState, IntentId, JobId, Owner, VmId, VolumeId};
+use crate::reconcile::report::FileVolume;
 use crate::store::Settled;
 
 fn args(kind: Kind, name: Option<&str>) -> Args {
@@ -95,6 +96,8 @@ host         Ok        5s     -
 nbd          Failing   6s     connection refused
 specs        Ok        -      -
 store        Ok        -      -
+
+no spec files
 ";
     let text = shown(&args(Kind::Sources, None), &report, false);
     assert_eq!(text.as_deref(), Ok(expected));
@@ -200,4 +203,112 @@ fn a_named_item_is_one_object_in_json() {
     };
     assert_eq!(printed(Some("b"))["name"], "b");
     assert_eq!(printed(None).as_array().map(Vec::len), Some(2));
+}
+
+fn spec_file(name: &str, state: FileState, problems: &[&str]) -> FileStatus {
+    FileStatus {
+        path: format!("/etc/volume-daemon/specs/{name}"),
+        state,
+        since: NOW,
+        read_age_ms: Some(3000),
+        hash: "0123456789abcdef".to_owned(),
+        volumes: Vec::new(),
+        problems: problems
+            .iter()
+            .map(|&text| FileProblem::from(text.to_owned()))
+            .collect(),
+    }
+}
+
+#[test]
+fn spec_files_with_problems_come_first_and_good_ones_only_when_asked_for() {
+    let mut report = report([]);
+    let mut good = spec_file("a.yaml", FileState::Accepted, &[]);
+    good.volumes = (1..=5)
+        .map(|n| FileVolume {
+            name: format!("a{n}").parse().expect("a name"),
+            generation: n,
+        })
+        .collect();
+    let mut bad = spec_file("b.yaml", FileState::Invalid, &["b.yaml:12:9: no unit"]);
+    bad.problems[0].line = Some(12);
+    bad.problems[0].column = Some(9);
+    bad.problems[0].excerpt = Some("  size: 40".to_owned());
+    bad.volumes.push(good.volumes[0].clone());
+    let gone = spec_file("c.yaml", FileState::Missing, &["the file is not there"]);
+    report.files = vec![good, bad, gone];
+    let text = shown(&args(Kind::Sources, None), &report, false).expect("shown");
+    let expected = "\
+3 spec files, 2 not accepted as written
+
+FILE     STATE     SINCE   IN FORCE
+b.yaml   Invalid   2s      a1@1
+c.yaml   Missing   2s      -
+
+b.yaml:12:9: no unit
+  12 |   size: 40
+     |         ^
+
+the file is not there
+";
+    let (_, files) = text.split_once("\n\n").expect("two parts");
+    assert_eq!(files, expected);
+    let wide = shown(&args(Kind::Sources, None), &report, true).expect("shown");
+    assert!(wide.contains("a1@1, a2@2, a3@3, a4@4, a5@5"), "{wide}");
+    assert!(wide.contains("0123456789abcdef"), "{wide}");
+
+    // A file can be asked for by its name, and is one object.
+    let by_name = args(Kind::Sources, Some("b.yaml"));
+    let one = shown(&by_name, &report, false).expect("found");
+    assert!(one.starts_with("FILE") && one.contains("no unit"), "{one}");
+    let one = printed(&by_name, &report);
+    assert_eq!(one["state"], "Invalid");
+    assert_eq!(one["volumes"][0]["generation"], 1);
+    assert_eq!(one["problems"][0]["column"], 9);
+    let all = printed(&args(Kind::Sources, None), &report);
+    assert_eq!(all[3]["files"].as_array().map(Vec::len), Some(3));
+    assert!(all[0].get("files").is_none());
+    let refused = shown(&args(Kind::Sources, Some("d.yaml")), &report, false);
+    assert!(refused.is_err_and(|text| text.contains("no source or spec file")));
+}
+
+fn printed(args: &Args, report: &Report) -> serde_json::Value {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut io = Io {
+        out: &mut out,
+        err: &mut err,
+        live: false,
+    };
+    json(args, report, &mut io).expect("written");
+    serde_json::from_slice(&out).expect("JSON")
+}
+
+#[test]
+fn thousands_of_bad_files_stay_readable() {
+    let mut report = report([]);
+    report.files = (0..5000)
+        .map(|n| spec_file(&format!("{n}.yaml"), FileState::Invalid, &["wrong"]))
+        .collect();
+    let text = shown(&args(Kind::Sources, None), &report, false).expect("shown");
+    assert!(text.lines().count() < 100, "{}", text.lines().count());
+    assert!(text.ends_with("and 4980 more: volume-daemon get sources -o wide\n"));
+}
+
+#[test]
+fn a_long_line_is_shown_around_its_mistake() {
+    let mut file = spec_file("a.yaml", FileState::Invalid, &["wrong"]);
+    file.problems[0].line = Some(1);
+    file.problems[0].column = Some(901);
+    file.problems[0].excerpt = Some("x".repeat(900) + "!" + &"y".repeat(90));
+    let reading = files::Reading {
+        now: NOW,
+        elapsed: Duration::ZERO,
+    };
+    let text = bare(&files::one(&file, reading));
+    let lines: Vec<&str> = text.lines().collect();
+    let [.., line, pointer] = lines.as_slice() else {
+        panic!("{text}");
+    };
+    assert_eq!(line.find('!'), pointer.find('^'), "{text}");
+    assert!(line.len() < 120, "{text}");
 }

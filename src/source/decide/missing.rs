@@ -35,7 +35,13 @@ impl<'a> Missing<'a> {
                 continue;
             }
             if let Some(suspicion) = suspicion(path, known, directory, listing) {
-                let why = format!("{suspicion}, so it does not count as gone");
+                let cure = if listing.files.is_empty() {
+                    "bring it back; if this was the last spec and is meant to go, leave a file \
+                     with a comment, such as none.yaml, in its place"
+                } else {
+                    "bring it back, and delete it there if it is meant to go"
+                };
+                let why = format!("{suspicion}, so it does not count as gone: {cure}");
                 missing.why.insert(path, why);
                 missing.directory = DirectoryState::Suspect(suspicion);
                 continue;

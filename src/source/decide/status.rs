@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Content, Files, Known, Listing, Missing, ScannedFile, Verdict};
-use crate::model::{FileState, Now, SourceChange, SourceFile, VolumeName};
+use crate::model::{FileProblem, FileState, Now, SourceChange, SourceFile, VolumeName};
 
 /// Writes the status of each file, where it changed.
 pub(super) struct Rows<'a> {
@@ -45,10 +45,15 @@ impl Rows<'_> {
         path: &str,
         scanned: &ScannedFile,
         before: Option<&SourceFile>,
-    ) -> (FileState, Vec<String>) {
+    ) -> (FileState, Vec<FileProblem>) {
         match (&scanned.content, before) {
             (Content::Invalid(problems), _) => (FileState::Invalid, problems.clone()),
-            (Content::Unreadable(why), _) => (FileState::Unreadable, vec![why.clone()]),
+            (Content::Unreadable(why), _) => (FileState::Unreadable, vec![why.clone().into()]),
+            (Content::Settling, _) => {
+                let why = "somebody is writing it: it is read when they have closed it, or when it \
+                           has not changed for 10 s";
+                (FileState::Settling, vec![why.to_owned().into()])
+            }
             (Content::Unchanged, Some(before)) if before.state == FileState::Invalid => {
                 (FileState::Invalid, before.problems.clone())
             }
@@ -66,14 +71,17 @@ impl Rows<'_> {
         }
     }
 
-    fn missing(&self, path: &str) -> Vec<String> {
+    fn missing(&self, path: &str) -> Vec<FileProblem> {
         let why = self.missing.why.get(path);
         let why = why.map(|why| format!("the file is not there; {why}"));
-        why.into_iter().chain(self.waiting(path)).collect()
+        why.into_iter()
+            .map(FileProblem::from)
+            .chain(self.waiting(path))
+            .collect()
     }
 
     /// What is said about conflicts and renames.
-    fn waiting(&self, path: &str) -> Vec<String> {
+    fn waiting(&self, path: &str) -> Vec<FileProblem> {
         let Verdict {
             conflicts, renames, ..
         } = self.verdict;
@@ -81,7 +89,7 @@ impl Rows<'_> {
             .into_iter()
             .flatten()
             .flatten()
-            .cloned()
+            .map(|problem| problem.clone().into())
             .collect()
     }
 
@@ -89,7 +97,7 @@ impl Rows<'_> {
         &self,
         path: &str,
         state: FileState,
-        problems: Vec<String>,
+        problems: Vec<FileProblem>,
         before: Option<&SourceFile>,
     ) -> SourceFile {
         let scanned = self.listing.files.get(path);

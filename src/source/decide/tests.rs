@@ -96,7 +96,7 @@ impl World {
                     self.parsed += 1;
                     let content = match crate::spec::parse(path, text.as_bytes()) {
                         Ok(documents) => Content::Documents(documents),
-                        Err(problems) => Content::Invalid(vec![problems.to_string()]),
+                        Err(problems) => Content::Invalid(vec![problems.to_string().into()]),
                     };
                     (hash(text), content)
                 }
@@ -191,7 +191,12 @@ impl World {
     }
 
     fn problems(&self, file: &str) -> String {
-        self.files[&path(file)].problems.join("\n")
+        self.files[&path(file)]
+            .problems
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 }
 

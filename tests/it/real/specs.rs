@@ -1,8 +1,11 @@
 //! What happens to files, and what follows from it.
 
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::symlink;
 use std::time::Duration;
 
+use volume_daemon::model::FileState;
 use volume_daemon::reconcile::report::{Phase, Report};
 use volume_daemon::source::decide::GONE_AFTER;
 
@@ -163,6 +166,21 @@ fn a_bad_file_holds_up_no_other_and_a_bad_edit_changes_nothing() {
             "never valid, so never heard of"
         );
         assert!(rig.log().contains("1GiB"), "the hint is in the log");
+        let file = |report: &Report, name: &str| {
+            let mut files = report.files.iter();
+            files.find(|file| file.path.ends_with(name)).cloned()
+        };
+        let bad = file(&report, "/bad.yaml").expect("a file that was never valid is shown");
+        assert_eq!((bad.state, bad.volumes.len()), (FileState::Invalid, 0));
+        assert!(bad.problems[0].line.is_some() && bad.problems[0].column.is_some());
+        let excerpt = bad.problems[0].excerpt.as_deref();
+        assert!(
+            excerpt.is_some_and(|line| line.contains("1GB")),
+            "{excerpt:?}"
+        );
+        let good = file(&report, "/good.yaml").expect("shown");
+        assert_eq!((good.state, good.volumes.len()), (FileState::Accepted, 1));
+        assert!(good.read_age_ms.is_some());
 
         fs::write(rig.path("specs/bad.yaml"), spec("bad", 1, "")).expect("writable");
         rig.ready("bad").await;
@@ -180,6 +198,13 @@ fn a_bad_file_holds_up_no_other_and_a_bad_edit_changes_nothing() {
                 (refused > round).then_some(())
             })
             .await;
+            rig.until("said of the volume", |report| {
+                let mut conditions = volume(report, "good")
+                    .into_iter()
+                    .flat_map(|it| &it.conditions);
+                conditions.any(|it| it.kind == "SpecCurrent" && it.reason == "Invalid")
+            })
+            .await;
             rig.ready("good").await;
         }
         rig.kill().await;
@@ -193,6 +218,97 @@ fn a_bad_file_holds_up_no_other_and_a_bad_edit_changes_nothing() {
         rig.write("good.yaml", &spec("good", 2, ""));
         rig.grown("good", 2).await;
         rig.check_marks("good").await;
+        rig.finish().await;
+    });
+}
+
+#[test]
+fn half_a_file_is_not_acted_upon_and_a_whole_one_is() {
+    run(async {
+        let rig = Rig::serving(&["a"]).await;
+        let client = rig.steady("a").await;
+        let state = |report: &Report| {
+            let mut files = report.files.iter();
+            let file = files.find(|file| file.path.ends_with("/a.yaml"));
+            file.map(|file| file.state)
+        };
+        let text = spec("a", 1, "") + "---\n" + &spec("c", 1, "");
+        // Valid up to here, and without an export.
+        let cut = text.find("  export:").expect("it has one");
+        let mut file = fs::File::create(rig.path("specs/a.yaml")).expect("writable");
+        file.write_all(&text.as_bytes()[..cut]).expect("written");
+        rig.until("settling", |report| {
+            state(report) == Some(FileState::Settling)
+        })
+        .await;
+        rig.throughout(Duration::from_secs(2), async |report| {
+            assert_eq!(phase(report, "a"), Some(Phase::Ready));
+            assert!(volume(report, "a").is_some_and(|it| it.observed_generation == 1));
+        })
+        .await;
+        file.write_all(&text.as_bytes()[cut..]).expect("written");
+        drop(file);
+        rig.ready("c").await;
+        let report = rig.until("accepted", |report| {
+            state(report) == Some(FileState::Accepted)
+        });
+        let kept = volume(&report.await, "a").map(|it| it.observed_generation);
+        assert_eq!(kept, Some(1), "it says what it said");
+        client.reads_on().await;
+        client.leave().await;
+        rig.check_marks("a").await;
+        assert_eq!(rig.tap.mutations().len(), 6, "two first runs");
+        rig.finish().await;
+    });
+}
+
+/// What the kubelet does to a ConfigMap: all files change at once, behind a link.
+#[test]
+fn a_swapped_directory_of_links_is_one_change() {
+    run(async {
+        let mut rig = Rig::new().await;
+        let specs = rig.path("specs");
+        let version = |number: u32, files: &[(&str, String)]| {
+            let folder = specs.join(format!("..{number}"));
+            fs::create_dir(&folder).expect("writable");
+            for (file, text) in files {
+                fs::write(folder.join(file), text).expect("writable");
+            }
+            let next = specs.join("..data_tmp");
+            symlink(folder.file_name().expect("one"), &next).expect("writable");
+            fs::rename(next, specs.join("..data")).expect("writable");
+        };
+        version(
+            1,
+            &[("a.yaml", spec("a", 1, "")), ("b.yaml", spec("b", 1, ""))],
+        );
+        for file in ["a.yaml", "b.yaml"] {
+            symlink(format!("..data/{file}"), specs.join(file)).expect("writable");
+        }
+        rig.start();
+        for name in ["a", "b"] {
+            rig.ready(name).await;
+            rig.write_marks(name).await;
+        }
+        // `b` moves to the other file, and back, while both grow.
+        let both = spec("a", 2, "") + "---\n" + &spec("b", 2, "");
+        version(2, &[("a.yaml", both), ("b.yaml", spec("c", 1, ""))]);
+        for name in ["a", "b"] {
+            rig.grown(name, 2).await;
+        }
+        version(
+            3,
+            &[
+                ("a.yaml", spec("a", 3, "")),
+                ("b.yaml", spec("b", 3, "") + "---\n" + &spec("c", 1, "")),
+            ],
+        );
+        for name in ["a", "b"] {
+            rig.grown(name, 3).await;
+            rig.check_marks(name).await;
+        }
+        rig.ready("c").await;
+        assert!(!rig.log().contains("its spec is gone"), "never abandoned");
         rig.finish().await;
     });
 }
