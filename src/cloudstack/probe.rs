@@ -40,8 +40,8 @@ pub const COMMANDS: [(&str, &str); 11] = [
 /// What came back from the first request, whether it was accepted or not.
 #[derive(Debug)]
 pub struct Greeting {
-    /// How far the server's clock is ahead of ours, in milliseconds, to about half a second and half the
-    /// time the exchange took. `None` if nothing answered, or without a `Date`.
+    /// How far the server's clock is ahead of ours at least, in milliseconds; negative: behind. `None` if
+    /// nothing answered, or without a `Date`.
     pub ahead_ms: Option<i64>,
     /// What it says about itself.
     pub answer: Result<Capabilities, CloudStackError>,
@@ -212,11 +212,15 @@ impl<T: Transport> Client<T> {
     }
 }
 
-/// `Date` is cut to whole seconds, so on average the server's clock was half a second further.
+/// The least distance that explains `date`: it was read at some moment of the exchange, and cut to whole
+/// seconds. So a slow answer makes no clock look wrong.
 fn ahead_ms(date: Timestamp, sent: Timestamp, received: Timestamp) -> i64 {
-    let half = (received.as_millis().saturating_sub(sent.as_millis())) / 2;
-    let ours = sent.as_millis().saturating_add(half);
-    date.as_millis().saturating_add(500).saturating_sub(ours)
+    let least = date.as_millis().saturating_sub(received.as_millis());
+    let most = date
+        .as_millis()
+        .saturating_add(999)
+        .saturating_sub(sent.as_millis());
+    if least > 0 { least } else { most.min(0) }
 }
 
 impl Capabilities {

@@ -89,9 +89,13 @@ fn store(daemon: &Daemon, machine: &Machine) -> Finding {
         && owner != here
     {
         return failed(
-            format!("{path} belongs to VM {owner}, and this is VM {here}: run refuses to act for it"),
-            "on a copy of the appliance: start with an empty store (store.url); else see host.vm_id"
-                .to_owned(),
+            format!(
+                "{path} belongs to VM {owner}, and this is VM {here}: run refuses to act for it"
+            ),
+            format!(
+                "on a copy of the appliance: start with an empty store (store.url); if that VM is gone \
+                 for good: volume-daemon take-over --from {owner}"
+            ),
         );
     }
     let migrated = if *schema < SCHEMA {

@@ -1107,7 +1107,12 @@ fn the_store_and_who_has_it() {
             Failed,
             "install that version",
         ),
-        (|f| holds(f, SCHEMA, 8), "store", Failed, "belongs to VM"),
+        (
+            |f| holds(f, SCHEMA, 8),
+            "store",
+            Failed,
+            "volume-daemon take-over --from 00000000",
+        ),
         (
             |f| examined(f).writable = Writable::NoDirectory("/nowhere".into()),
             "store",
