@@ -184,18 +184,16 @@ enum Written<'a> {
 }
 
 impl<'a> File<'a> {
-    /// The names it writes, or keeps in force.
-    fn claims(&self, blocked: bool) -> BTreeSet<&'a VolumeName> {
-        match &self.written {
-            Written::Documents(documents) if blocked => documents
-                .keys()
-                .copied()
-                .chain(self.stored.iter().copied())
-                .collect(),
-            Written::Documents(documents) => documents.keys().copied().collect(),
-            Written::InForce => self.stored.clone(),
-            Written::Gone => BTreeSet::new(),
-        }
+    /// The names it writes, or keeps in force; one that it does both with comes twice.
+    fn claims(&self, blocked: bool) -> impl Iterator<Item = &'a VolumeName> {
+        let (documents, stored) = match &self.written {
+            Written::Documents(documents) => (Some(documents), blocked),
+            Written::InForce => (None, true),
+            Written::Gone => (None, false),
+        };
+        let stored = stored.then_some(&self.stored);
+        let documents = documents.into_iter().flat_map(BTreeMap::keys);
+        documents.chain(stored.into_iter().flatten()).copied()
     }
 }
 

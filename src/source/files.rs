@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
+use std::num::NonZero;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use nix::fcntl::OFlag;
@@ -52,10 +54,10 @@ const STEP: Duration = Duration::from_secs(3);
 
 impl Seen {
     /// The stamp and the hash of the file at `path`, if it is as it was then.
-    fn again(&mut self, path: &Path, key: &str) -> Option<(Stamp, String)> {
-        let (stamp, hash) = self.0.remove(key)?;
+    fn again(&self, path: &Path, key: &str) -> Option<(Stamp, String)> {
+        let (stamp, hash) = self.0.get(key)?;
         let now = Stamp::of(&fs::metadata(path).ok()?);
-        (now == stamp).then_some((stamp, hash))
+        (now == *stamp).then(|| (now, hash.clone()))
     }
 }
 
@@ -78,26 +80,17 @@ fn listing(
 ) -> io::Result<Listing> {
     for _ in 0..ATTEMPTS {
         let before = fs::metadata(directory)?;
+        let paths = spec_files(directory)?;
+        let known = std::mem::take(seen);
+        let reader = Reader {
+            judged,
+            seen: &known,
+        };
         let mut files = BTreeMap::new();
-        let mut before_that = std::mem::take(seen);
-        for path in spec_files(directory)? {
-            let key = path.display().to_string();
-            let scanned = match path.to_str() {
-                Some(_) => {
-                    let judged = judged.get(&key);
-                    let again = before_that.again(&path, &key);
-                    let again = again.filter(|(_, hash)| judged == Some(hash));
-                    let (scanned, stamp) = match again {
-                        Some((stamp, hash)) => (unchanged(hash), Some(stamp)),
-                        None => read_file(&path, &key, judged),
-                    };
-                    if let Some(stamp) = stamp.filter(|stamp| stamp.is_settled(now)) {
-                        seen.0.insert(key.clone(), (stamp, scanned.hash.clone()));
-                    }
-                    scanned
-                }
-                None => unreadable("its name is not UTF-8: rename it"),
-            };
+        for (key, scanned, stamp) in reader.read_all(&paths) {
+            if let Some(stamp) = stamp.filter(|stamp| stamp.is_settled(now)) {
+                seen.0.insert(key.clone(), (stamp, scanned.hash.clone()));
+            }
             files.insert(key, scanned);
         }
         let after = fs::metadata(directory)?;
@@ -107,6 +100,59 @@ fn listing(
         }
     }
     Err(io::Error::other("it kept changing while it was read"))
+}
+
+/// Most threads that read, and fewest files for each that are worth one.
+const READERS_MAX: usize = 4;
+const SHARE_MIN: usize = 256;
+
+/// Reads files, whatever their order.
+#[derive(Clone, Copy)]
+struct Reader<'a> {
+    judged: &'a Judged,
+    seen: &'a Seen,
+}
+
+/// A file by its path, and its stamp if it could be read.
+type FileRead = (String, ScannedFile, Option<Stamp>);
+
+impl Reader<'_> {
+    fn read_all(self, paths: &[PathBuf]) -> Vec<FileRead> {
+        let readers = thread::available_parallelism().map_or(1, NonZero::get);
+        let share = paths
+            .len()
+            .div_ceil(readers.min(READERS_MAX))
+            .max(SHARE_MIN);
+        let read = move |part: &[PathBuf]| part.iter().map(|path| self.read(path)).collect();
+        if paths.len() <= share {
+            return read(paths);
+        }
+        thread::scope(|scope| {
+            let parts: Vec<_> = paths
+                .chunks(share)
+                .map(|part| scope.spawn(move || -> Vec<FileRead> { read(part) }))
+                .collect();
+            parts
+                .into_iter()
+                .flat_map(|part| part.join().unwrap_or_else(|panic| resume_unwind(panic)))
+                .collect()
+        })
+    }
+
+    fn read(self, path: &Path) -> FileRead {
+        let key = path.display().to_string();
+        if path.to_str().is_none() {
+            let scanned = unreadable("its name is not UTF-8: rename it");
+            return (key, scanned, None);
+        }
+        let judged = self.judged.get(&key);
+        let again = self.seen.again(path, &key);
+        let (scanned, stamp) = match again.filter(|(_, hash)| judged == Some(hash)) {
+            Some((stamp, hash)) => (unchanged(hash), Some(stamp)),
+            None => read_file(path, &key, judged),
+        };
+        (key, scanned, stamp)
+    }
 }
 
 /// The paths of the spec files, whatever they turn out to be.

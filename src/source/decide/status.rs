@@ -33,9 +33,14 @@ impl Rows<'_> {
                     continue;
                 }
             };
-            let after = self.row(path, state, problems, before);
-            if before != Some(&after) {
-                change.files.push(after);
+            let stands = |before: &&SourceFile| {
+                before.state == state
+                    && before.problems == problems
+                    && before.hash == self.hash(path, Some(before))
+                    && before.device == self.device(path, Some(before))
+            };
+            if before.filter(stands).is_none() {
+                change.files.push(self.row(path, state, problems, before));
             }
         }
     }
@@ -100,25 +105,34 @@ impl Rows<'_> {
         problems: Vec<FileProblem>,
         before: Option<&SourceFile>,
     ) -> SourceFile {
-        let scanned = self.listing.files.get(path);
-        let hash = scanned
-            .map(|scanned| &scanned.hash)
-            .filter(|hash| !hash.is_empty())
-            .or(before.map(|before| &before.hash));
-        let device = match (scanned, before) {
-            (None, Some(before)) => before.device,
-            (Some(_), _) | (None, None) => self.listing.device,
-        };
         SourceFile {
             path: path.to_owned(),
-            hash: hash.cloned().unwrap_or_default(),
-            device,
+            hash: self.hash(path, before).to_owned(),
+            device: self.device(path, before),
             state,
             problems,
             since: match before {
                 Some(before) if before.state == state => before.since,
                 Some(_) | None => self.now.wall,
             },
+        }
+    }
+
+    /// The hash of what was last read.
+    fn hash<'a>(&'a self, path: &str, before: Option<&'a SourceFile>) -> &'a str {
+        let scanned = self.listing.files.get(path);
+        scanned
+            .map(|scanned| &scanned.hash)
+            .filter(|hash| !hash.is_empty())
+            .or(before.map(|before| &before.hash))
+            .map_or("", String::as_str)
+    }
+
+    /// The file system on which it was last seen.
+    fn device(&self, path: &str, before: Option<&SourceFile>) -> u64 {
+        match (self.listing.files.get(path), before) {
+            (None, Some(before)) => before.device,
+            (Some(_), _) | (None, None) => self.listing.device,
         }
     }
 }

@@ -53,17 +53,23 @@ impl<'a> Verdict<'a> {
         let mut verdict = Self::default();
         loop {
             let blocked = verdict.blocked.len();
-            let mut claimants: BTreeMap<&VolumeName, BTreeSet<&'a str>> = BTreeMap::new();
+            let mut claims: Vec<(&'a VolumeName, &'a str)> = Vec::new();
             for (&path, file) in files {
-                for name in file.claims(verdict.blocked.contains(path)) {
-                    claimants.entry(name).or_default().insert(path);
-                }
+                let names = file.claims(verdict.blocked.contains(path));
+                claims.extend(names.map(|name| (name, path)));
             }
-            verdict.find_conflicts(known, &claimants);
+            claims.sort_unstable();
+            claims.dedup();
+            verdict.find_conflicts(known, &claims);
+            let claimed = |name: &VolumeName| {
+                claims
+                    .binary_search_by(|(claimed, _)| (*claimed).cmp(name))
+                    .is_ok()
+            };
             verdict.absent = known
                 .specs
                 .keys()
-                .filter(|name| owner(known, name).is_some() && !claimants.contains_key(name))
+                .filter(|name| owner(known, name).is_some() && !claimed(name))
                 .collect();
             verdict.find_renames(known, files);
             if verdict.blocked.len() == blocked {
@@ -73,14 +79,17 @@ impl<'a> Verdict<'a> {
     }
 
     /// The first file to own a name keeps it, and every other one that writes it waits.
-    fn find_conflicts(
-        &mut self,
-        known: Known<'a>,
-        claimants: &BTreeMap<&'a VolumeName, BTreeSet<&'a str>>,
-    ) {
+    ///
+    /// `claims` are names with the files that write them, sorted.
+    fn find_conflicts(&mut self, known: Known<'a>, claims: &[(&'a VolumeName, &'a str)]) {
         self.conflicts = Problems::default();
-        for (&name, paths) in claimants {
+        for claims in claims.chunk_by(|(one, _), (next, _)| one == next) {
+            let (name, first) = claims[0];
             let owner = owner(known, name);
+            if claims.len() == 1 && (owner == Some(first) || owner.is_none()) {
+                continue;
+            }
+            let paths: &BTreeSet<&'a str> = &claims.iter().map(|(_, path)| *path).collect();
             let rivals = (paths.len() > 1).then_some(paths);
             for &path in rivals.into_iter().flatten() {
                 if owner != Some(path) {

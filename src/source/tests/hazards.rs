@@ -341,3 +341,25 @@ async fn the_last_spec_can_be_removed_on_purpose() {
         (String::new(), None)
     );
 }
+
+/// More than one thread reads.
+#[tokio::test]
+async fn of_many_files_each_counts_once_and_only_what_changed_is_stored() {
+    const MANY: usize = 600;
+    let mut site = Site::new().await;
+    for n in 0..MANY {
+        site.write(&format!("f{n}.yaml"), &volume(&format!("v{n}"), 1));
+    }
+    site.write("f77.yaml", "nonsense");
+    let look = site.look().await;
+    assert_eq!(look.change.accepted.len(), MANY - 1);
+    assert_eq!(site.state("f77.yaml"), Some(FileState::Invalid));
+    assert!(site.look().await.change.is_empty());
+    site.write("f99.yaml", &volume("v99", 2));
+    remove(&site, "f98.yaml");
+    let change = site.look().await.change;
+    let names: Vec<_> = change.accepted.iter().map(|it| &it.document.name).collect();
+    assert_eq!(names, [&"v99".parse().unwrap()]);
+    assert_eq!(change.files.len(), 2, "one changed, one missing");
+    assert_eq!(site.look().await.change.abandoned, ["v98".parse().unwrap()]);
+}
