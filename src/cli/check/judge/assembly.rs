@@ -48,7 +48,7 @@ pub(super) fn lvm(facts: &LvmFacts) -> Finding {
         let message = "LVM is limited to the disks in /etc/lvm/devices/system.devices";
         return Finding::ok(LVM, message);
     }
-    let fix = "in /etc/lvm/lvm.conf, section devices, write global_filter = [ \"a|^/dev/vda|\", \
+    let fix = "in /etc/lvm/lvm.conf, section devices, write global_filter = [ \"a|^/dev/vda[0-9]*$|\", \
                \"r|.*|\" ] with this machine's own disks for /dev/vda; then update-initramfs -u";
     let message = if value("event_activation").as_deref() == Some("0") {
         "LVM leaves disks alone that are plugged in later (event_activation = 0), but at boot it \
@@ -289,6 +289,10 @@ mod tests {
             assert_eq!(found.fix.is_some(), status == Warning, "{conf}");
         }
         assert_eq!(lvm(&LvmFacts::default()).status, Ok);
+        // What is advised is enough.
+        let advice = lvm(&lvm_with("")).fix.expect("a fix");
+        let (_, filter) = advice.split_once("write ").expect("a setting");
+        assert_eq!(lvm(&lvm_with(filter)).status, Ok, "{filter}");
         let boot = lvm(&lvm_with("global { event_activation = 0 }"));
         assert!(boot.message.contains("at boot"), "{}", boot.message);
     }
