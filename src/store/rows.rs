@@ -108,11 +108,11 @@ pub(super) struct Head {
 
 /// Reads `uid, generation, manifest`.
 pub(super) fn head(row: &SqliteRow) -> Result<Head, Unreadable> {
-    let (uid, generation, manifest) = <(String, i64, String)>::from_row(row).map_err(text)?;
+    let column = |name: &str| row.try_get::<String, _>(name).map_err(text);
     Ok(Head {
-        uid: parse(&uid)?,
-        generation: self::generation(generation)?,
-        manifest,
+        uid: parse(&column("uid")?)?,
+        generation: generation(row.try_get("generation").map_err(text)?)?,
+        manifest: column("manifest")?,
     })
 }
 

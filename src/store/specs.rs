@@ -1,11 +1,13 @@
 //! Accepted specs and the files they come from.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use sqlx::{QueryBuilder, Row};
 use uuid::Uuid;
 
 use super::error::{StoreError, failed};
-use super::rows::{self, Skipped, Unreadable};
+use super::rows::{self, Head, Skipped, Unreadable};
 use super::{Store, Write};
 use crate::model::{
     AcceptedDocument, DesiredVolume, Presence, SourceChange, SourceFile, SpecUid, Timestamp,
@@ -23,6 +25,9 @@ pub struct Accepted {
 
 /// Most versions of a spec that are kept, for people.
 const VERSIONS_KEPT: i64 = 20;
+
+/// Rows written by one statement, each of which is handed to the connection's thread and back.
+const ROWS: usize = 200;
 
 const DOING: &str = "store what the spec files say";
 
@@ -49,22 +54,16 @@ impl Store {
         } = change;
         let mut tx = self.write(DOING).await?;
         let mut result = Accepted::default();
-        for document in accepted {
-            let stored = store(&mut tx, document, at).await.map_err(failed(DOING))?;
-            match stored {
-                Ok(volume) => result.volumes.push(volume),
-                Err(reason) => result.skipped.push(Skipped {
-                    table: "vd_specs",
-                    key: document.document.name.to_string(),
-                    reason,
-                }),
-            }
+        for documents in accepted.chunks(ROWS) {
+            store(&mut tx, documents, at, &mut result)
+                .await
+                .map_err(failed(DOING))?;
         }
         for name in abandoned {
             abandon(&mut tx, name).await.map_err(failed(DOING))?;
         }
-        for file in files {
-            put_file(&mut tx, file).await.map_err(failed(DOING))?;
+        for files in files.chunks(ROWS) {
+            put_files(&mut tx, files).await.map_err(failed(DOING))?;
         }
         for path in forgotten {
             sqlx::query("DELETE FROM vd_source_files WHERE path = ?")
@@ -105,68 +104,109 @@ impl Store {
     }
 }
 
-/// Stores one document; `Err` says why its row cannot be understood.
+/// Stores documents of different names, and says in `result` what became of each.
 async fn store(
     tx: &mut Write,
-    accepted: &AcceptedDocument,
+    accepted: &[AcceptedDocument],
     at: Timestamp,
-) -> Result<Result<DesiredVolume, Unreadable>, sqlx::Error> {
-    let AcceptedDocument {
-        document,
-        manifest,
-        owner,
-    } = accepted;
-    // Keys are sorted: equal documents are equal text.
-    let manifest = rows::to_json(manifest);
-    let stored = sqlx::query("SELECT uid, generation, manifest FROM vd_specs WHERE name = ?")
-        .bind(document.name.as_str())
-        .fetch_optional(&mut **tx)
-        .await?;
-    let stored = match stored.as_ref().map(rows::head).transpose() {
-        Ok(stored) => stored,
-        Err(reason) => return Ok(Err(reason)),
-    };
-    let volume = DesiredVolume {
-        document: document.clone(),
-        uid: stored
-            .as_ref()
-            .map_or_else(|| SpecUid::new(Uuid::new_v4()), |stored| stored.uid),
-        generation: match &stored {
-            None => 1,
-            Some(stored) if stored.manifest == manifest => stored.generation,
-            Some(stored) => stored.generation.saturating_add(1),
-        },
-        owner: owner.clone(),
-        presence: Presence::Declared,
-    };
-    match stored {
-        None => insert(tx, &volume, &manifest, at).await?,
-        Some(stored) if stored.generation == volume.generation => redeclare(tx, &volume).await?,
-        Some(_) => update(tx, &volume, &manifest, at).await?,
+    result: &mut Accepted,
+) -> Result<(), sqlx::Error> {
+    let mut stored = heads(tx, accepted).await?;
+    let mut new = Vec::new();
+    let mut versions = Vec::new();
+    for document in accepted {
+        let AcceptedDocument {
+            document,
+            manifest,
+            owner,
+        } = document;
+        // Keys are sorted: equal documents are equal text.
+        let manifest = rows::to_json(manifest);
+        let head = match stored.remove(document.name.as_str()).transpose() {
+            Ok(head) => head,
+            Err(reason) => {
+                result.skipped.push(Skipped {
+                    table: "vd_specs",
+                    key: document.name.to_string(),
+                    reason,
+                });
+                continue;
+            }
+        };
+        let volume = DesiredVolume {
+            document: document.clone(),
+            uid: head
+                .as_ref()
+                .map_or_else(|| SpecUid::new(Uuid::new_v4()), |head| head.uid),
+            generation: match &head {
+                None => 1,
+                Some(head) if head.manifest == manifest => head.generation,
+                Some(head) => head.generation.saturating_add(1),
+            },
+            owner: owner.clone(),
+            presence: Presence::Declared,
+        };
+        let index = result.volumes.len();
+        match head {
+            None => new.push((index, manifest)),
+            Some(head) if head.generation == volume.generation => redeclare(tx, &volume).await?,
+            Some(_) => {
+                update(tx, &volume, &manifest, at).await?;
+                versions.push((index, manifest));
+            }
+        }
+        result.volumes.push(volume);
     }
-    Ok(Ok(volume))
+    insert(tx, &result.volumes, &new, at).await?;
+    versions.append(&mut new);
+    keep_versions(tx, &result.volumes, &versions, at).await
 }
 
+/// What is stored of the names of `accepted`.
+async fn heads(
+    tx: &mut Write,
+    accepted: &[AcceptedDocument],
+) -> Result<BTreeMap<String, Result<Head, Unreadable>>, sqlx::Error> {
+    let mut query =
+        QueryBuilder::new("SELECT name, uid, generation, manifest FROM vd_specs WHERE name IN (");
+    let mut names = query.separated(", ");
+    for document in accepted {
+        names.push_bind(document.document.name.as_str());
+    }
+    query.push(")");
+    let read = query.build().fetch_all(&mut **tx).await?;
+    read.iter()
+        .map(|row| Ok((row.try_get("name")?, rows::head(row))))
+        .collect()
+}
+
+/// Stores names that are new; `new` gives the place of each among `volumes`, and its manifest.
 async fn insert(
     tx: &mut Write,
-    volume: &DesiredVolume,
-    manifest: &str,
+    volumes: &[DesiredVolume],
+    new: &[(usize, String)],
     at: Timestamp,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query(
+    if new.is_empty() {
+        return Ok(());
+    }
+    let mut query = QueryBuilder::new(
         "INSERT INTO vd_specs (name, uid, generation, owner, manifest, accepted_at, abandoned, \
-                               counted_ms) \
-         VALUES (?, ?, ?, ?, ?, ?, 0, 0)",
-    )
-    .bind(volume.name().as_str())
-    .bind(volume.uid.to_string())
-    .bind(volume.generation.cast_signed())
-    .bind(volume.owner.to_string())
-    .bind(manifest)
-    .bind(at.as_millis())
-    .execute(&mut **tx)
-    .await?;
-    keep_version(tx, volume, manifest, at).await
+                               counted_ms) ",
+    );
+    query.push_values(new, |mut row, (index, manifest)| {
+        let volume = &volumes[*index];
+        row.push_bind(volume.name().as_str())
+            .push_bind(volume.uid.to_string())
+            .push_bind(volume.generation.cast_signed())
+            .push_bind(volume.owner.to_string())
+            .push_bind(manifest)
+            .push_bind(at.as_millis())
+            .push("0")
+            .push("0");
+    });
+    query.build().execute(&mut **tx).await?;
+    Ok(())
 }
 
 /// The same manifest is written again, or elsewhere.
@@ -198,33 +238,40 @@ async fn update(
     .bind(volume.name().as_str())
     .execute(&mut **tx)
     .await?;
-    keep_version(tx, volume, manifest, at).await
+    Ok(())
 }
 
-/// Adds to the history of a name, and drops its oldest version once there are too many.
-async fn keep_version(
+/// Adds to the history of names, and drops the oldest version of each that has too many.
+async fn keep_versions(
     tx: &mut Write,
-    volume: &DesiredVolume,
-    manifest: &str,
+    volumes: &[DesiredVolume],
+    versions: &[(usize, String)],
     at: Timestamp,
 ) -> Result<(), sqlx::Error> {
-    let (name, generation) = (volume.name().as_str(), volume.generation.cast_signed());
-    sqlx::query(
-        "INSERT INTO vd_spec_versions (name, generation, manifest, accepted_at) \
-         VALUES (?, ?, ?, ?)",
-    )
-    .bind(name)
-    .bind(generation)
-    .bind(manifest)
-    .bind(at.as_millis())
-    .execute(&mut **tx)
-    .await?;
-    if generation > VERSIONS_KEPT {
-        sqlx::query("DELETE FROM vd_spec_versions WHERE name = ? AND generation <= ?")
-            .bind(name)
-            .bind(generation.saturating_sub(VERSIONS_KEPT))
-            .execute(&mut **tx)
-            .await?;
+    if versions.is_empty() {
+        return Ok(());
+    }
+    let mut query = QueryBuilder::new(
+        "INSERT INTO vd_spec_versions (name, generation, manifest, accepted_at) ",
+    );
+    query.push_values(versions, |mut row, (index, manifest)| {
+        let volume = &volumes[*index];
+        row.push_bind(volume.name().as_str())
+            .push_bind(volume.generation.cast_signed())
+            .push_bind(manifest)
+            .push_bind(at.as_millis());
+    });
+    query.build().execute(&mut **tx).await?;
+    for (index, _) in versions {
+        let volume = &volumes[*index];
+        let generation = volume.generation.cast_signed();
+        if generation > VERSIONS_KEPT {
+            sqlx::query("DELETE FROM vd_spec_versions WHERE name = ? AND generation <= ?")
+                .bind(volume.name().as_str())
+                .bind(generation.saturating_sub(VERSIONS_KEPT))
+                .execute(&mut **tx)
+                .await?;
+        }
     }
     Ok(())
 }
@@ -240,41 +287,34 @@ async fn abandon(tx: &mut Write, name: &VolumeName) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-async fn put_file(tx: &mut Write, file: &SourceFile) -> Result<(), sqlx::Error> {
-    let SourceFile {
-        path,
-        hash,
-        device,
-        state,
-        problems,
-        since,
-    } = file;
-    let problems = rows::to_json(problems);
-    let updated = sqlx::query(
-        "UPDATE vd_source_files SET hash = ?, device = ?, state = ?, problems = ?, since = ? \
-         WHERE path = ?",
-    )
-    .bind(hash)
-    .bind(device.cast_signed())
-    .bind(state.as_str())
-    .bind(&problems)
-    .bind(since.as_millis())
-    .bind(path)
-    .execute(&mut **tx)
-    .await?;
-    if updated.rows_affected() == 0 {
-        sqlx::query(
-            "INSERT INTO vd_source_files (path, hash, device, state, problems, since) \
-             VALUES (?, ?, ?, ?, ?, ?)",
-        )
-        .bind(path)
-        .bind(hash)
-        .bind(device.cast_signed())
-        .bind(state.as_str())
-        .bind(&problems)
-        .bind(since.as_millis())
-        .execute(&mut **tx)
-        .await?;
+/// Writes the rows of `files` anew.
+async fn put_files(tx: &mut Write, files: &[SourceFile]) -> Result<(), sqlx::Error> {
+    let mut query = QueryBuilder::new("DELETE FROM vd_source_files WHERE path IN (");
+    let mut paths = query.separated(", ");
+    for file in files {
+        paths.push_bind(&file.path);
     }
+    query.push(")");
+    query.build().execute(&mut **tx).await?;
+    let mut query = QueryBuilder::new(
+        "INSERT INTO vd_source_files (path, hash, device, state, problems, since) ",
+    );
+    query.push_values(files, |mut row, file| {
+        let SourceFile {
+            path,
+            hash,
+            device,
+            state,
+            problems,
+            since,
+        } = file;
+        row.push_bind(path)
+            .push_bind(hash)
+            .push_bind(device.cast_signed())
+            .push_bind(state.as_str())
+            .push_bind(rows::to_json(problems))
+            .push_bind(since.as_millis());
+    });
+    query.build().execute(&mut **tx).await?;
     Ok(())
 }
