@@ -1,6 +1,8 @@
-//! The HTTP interface: shows what the loop knows, changes nothing.
+//! The HTTP interface: shows what the loop knows, and pauses it.
 //!
 //! Listens on loopback or a unix socket only; the configuration refuses anything else.
+
+pub mod pause;
 
 use std::sync::Arc;
 
@@ -8,7 +10,7 @@ use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, oneshot};
@@ -136,6 +138,10 @@ where
         .route("/readyz", get(readyz::<T, E>))
         .route("/api/v1/status", get(status::<T, E>))
         .route("/api/v1/intents", get(intents::<T, E>))
+        .route(
+            "/api/v1/pause",
+            post(pause::pause::<T, E>).delete(pause::resume::<T, E>),
+        )
         .fallback(|| async {
             problem(
                 StatusCode::NOT_FOUND,
@@ -151,16 +157,17 @@ async fn ask<A>(
     questions: &mpsc::Sender<Question>,
     question: impl FnOnce(oneshot::Sender<A>) -> Question,
 ) -> Result<A, Response> {
-    let gone = || {
-        problem(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "unavailable",
-            "the daemon is stopping".to_owned(),
-        )
-    };
     let (to, from) = oneshot::channel();
-    questions.send(question(to)).await.map_err(|_| gone())?;
-    from.await.map_err(|_| gone())
+    questions.send(question(to)).await.map_err(|_| stopping())?;
+    from.await.map_err(|_| stopping())
+}
+
+fn stopping() -> Response {
+    problem(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "unavailable",
+        "the daemon is stopping".to_owned(),
+    )
 }
 
 /// Alive: the loop answers.

@@ -24,8 +24,10 @@ pub mod drift;
 pub mod get;
 pub mod offline;
 pub mod output;
+pub mod pause;
 pub mod plan;
 pub mod record;
+mod reload;
 pub mod run;
 pub mod schema;
 pub mod settings;
@@ -115,6 +117,8 @@ enum Brief {
     Check(check::Args),
     Schema(schema::Args),
     Config(settings::Args),
+    Pause(pause::PauseArgs),
+    Resume(pause::ResumeArgs),
     TakeOver(take_over::Args),
     Completions(shell::CompletionsArgs),
     Man(shell::ManArgs),
@@ -124,7 +128,10 @@ enum Brief {
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Look", &["plan", "drift", "get", "describe", "wait"]),
     ("Write specs", &["validate", "schema"]),
-    ("Run", &["check", "run", "config", "take-over"]),
+    (
+        "Run",
+        &["check", "run", "pause", "resume", "config", "take-over"],
+    ),
     ("Try it out", &["sim", "record", "demo"]),
     ("Install", &["completions", "man"]),
 ];
@@ -201,7 +208,7 @@ impl Global {
     /// Starts logging for what runs for long, or if it is asked for.
     fn log(&self, otherwise: Option<&str>) -> anyhow::Result<()> {
         match self.log.as_deref().or(otherwise) {
-            Some(filter) => telemetry::start(filter, LogFormat::Text),
+            Some(filter) => telemetry::start(filter, LogFormat::Text).map(drop),
             None => Ok(()),
         }
     }
@@ -216,8 +223,9 @@ pub async fn run(cli: Cli, io: &mut Io<'_>) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(args) => {
             let config = global.load()?;
-            telemetry::start(&config.log.filter, config.log.format)?;
-            run::run(&args, &config).await
+            let logs = telemetry::start(&config.log.filter, config.log.format)?;
+            let settings = reload::Settings::new(config, move || global.load(), logs);
+            run::run(&args, settings).await
         }
         Command::Sim(args) => {
             global.log(args.serves().then_some("info"))?;
@@ -256,6 +264,8 @@ async fn answer(brief: Brief, global: &Global, io: &mut Io<'_>) -> anyhow::Resul
             check::run(&args, global.file(), global.load(), &clock, io).await?
         }
         Brief::Config(args) => settings::run(&args, &global.load()?, io)?,
+        Brief::Pause(args) => pause::pause(&args, &global.load()?, io).await?,
+        Brief::Resume(args) => pause::resume(&args, &global.load()?, io).await?,
         Brief::TakeOver(args) => {
             take_over::run(&args, &global.load()?, std::sync::Arc::new(SystemClock), io).await?
         }

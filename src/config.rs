@@ -157,7 +157,11 @@ impl Config {
         Self::parse(path, &text, overrides)
     }
 
-    fn parse(path: &Path, text: &str, overrides: &[Override]) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(
+        path: &Path,
+        text: &str,
+        overrides: &[Override],
+    ) -> Result<Self, ConfigError> {
         let in_file = |error: toml::de::Error| ConfigError::File {
             path: path.to_owned(),
             text: error.to_string(),

@@ -19,7 +19,8 @@ pub use action::{Action, Cause, WithdrawMode};
 pub use desired::{DesiredVolume, Owner, Presence, VolumeDocument};
 pub use export::{ExportName, NodeName, Serial};
 pub use ids::{
-    InstanceId, IntentId, JobId, OfferingId, SpecUid, VmId, VolumeId, VolumeName, ZoneId,
+    AccountMark, InstanceId, IntentId, JobId, OfferingId, SpecUid, VmId, VolumeId, VolumeName,
+    ZoneId,
 };
 pub use observed::{Observed, Reading};
 pub use size::ByteSize;

@@ -26,6 +26,7 @@ use crate::model::desired::{DesiredVolume, Mode, Reclaim};
 use crate::model::memory::Memory;
 use crate::model::{Action, Cause, Now, Observed, VmId, VolumeId, VolumeName};
 
+pub use claim::unknown_claims;
 pub use drift::{Drift, DriftClass};
 pub use guard::{Freeze, Guard};
 pub use index::Index;

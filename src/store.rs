@@ -35,6 +35,7 @@ mod facts;
 mod journal;
 mod load;
 mod open;
+mod people;
 mod rows;
 mod schema;
 mod specs;

@@ -58,7 +58,7 @@ fn answer_questions(mut questions: mpsc::Receiver<Question>, health: Option<Heal
             match question {
                 Question::Report(to) => drop(to.send(empty_report())),
                 Question::Health(to) => drop(to.send(health.clone())),
-                Question::Resync => {}
+                Question::Resync | Question::Pause(..) => {}
             }
         }
     });

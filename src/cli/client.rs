@@ -9,7 +9,9 @@ use serde::de::DeserializeOwned;
 
 use super::offline;
 use super::output::{self, Io};
+use crate::api::pause::{PauseRequest, Paused};
 use crate::config::{Address, Config};
+use crate::model::VolumeName;
 use crate::reconcile::report::Report;
 use crate::store::{IntentFilter, JournalRow};
 
@@ -18,6 +20,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The largest answer that is read: 10,000 volumes have about 30 MB.
 const BODY_MAX: usize = 128 << 20;
+
+/// Where pauses are asked for.
+const PAUSE: &str = "api/v1/pause";
 
 /// How much of an unexpected answer is shown, in characters.
 const EXCERPT: usize = 200;
@@ -193,55 +198,87 @@ impl Client {
         self.get("api/v1/intents", &query).await
     }
 
+    /// Leaves a spec, or everything, alone for a while.
+    ///
+    /// # Errors
+    /// As [`Client::report`], and if there is no such spec.
+    pub async fn pause(&self, request: &PauseRequest) -> Result<Paused, ClientError> {
+        let url = self.url(PAUSE, &[]);
+        let request = self
+            .http
+            .post(url)
+            .header(reqwest::header::CONTENT_TYPE, "application/json")
+            .body(serde_json::to_vec(request).unwrap_or_default());
+        let body = self.send(PAUSE, request).await?;
+        self.understand(PAUSE, &body)
+    }
+
+    /// Ends the pause of a spec, or of everything.
+    ///
+    /// # Errors
+    /// As [`Client::report`], and if no such pause is in force.
+    pub async fn resume(&self, volume: Option<&VolumeName>) -> Result<(), ClientError> {
+        let query: Vec<_> = volume
+            .map(|name| ("volume", name.to_string()))
+            .into_iter()
+            .collect();
+        let url = self.url(PAUSE, &query);
+        self.send(PAUSE, self.http.delete(url)).await.map(drop)
+    }
+
     async fn get<T: DeserializeOwned>(
         &self,
         path: &str,
         query: &[(&str, String)],
     ) -> Result<T, ClientError> {
+        let url = self.url(path, query);
+        let body = self.send(path, self.http.get(url)).await?;
+        self.understand(path, &body)
+    }
+
+    fn url(&self, path: &str, query: &[(&str, String)]) -> Url {
         let mut url = self.base.clone();
         url.set_path(path);
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        let (status, body) = self
-            .exchange(url)
+        url
+    }
+
+    /// The body of a good answer.
+    async fn send(
+        &self,
+        path: &str,
+        request: reqwest::RequestBuilder,
+    ) -> Result<Vec<u8>, ClientError> {
+        let (status, body) = exchange(request)
             .await
             .map_err(|error| self.failed(error))?;
-        let path = format!("/{path}");
-        if !status.is_success() {
-            return Err(ClientError::Status {
-                address: self.address.clone(),
-                path,
-                status,
-                text: words(&body),
-            });
+        if status.is_success() {
+            return Ok(body);
         }
+        Err(ClientError::Status {
+            address: self.address.clone(),
+            path: format!("/{path}"),
+            status,
+            text: words(&body),
+        })
+    }
+
+    fn understand<T: DeserializeOwned>(&self, path: &str, body: &[u8]) -> Result<T, ClientError> {
         let why = if body.len() > BODY_MAX {
             format!("it is larger than {BODY_MAX} bytes")
         } else {
-            match serde_json::from_slice(&body) {
+            match serde_json::from_slice(body) {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error.to_string(),
             }
         };
         Err(ClientError::Body {
             address: self.address.clone(),
-            path,
+            path: format!("/{path}"),
             why,
         })
-    }
-
-    async fn exchange(&self, url: Url) -> Result<(reqwest::StatusCode, Vec<u8>), reqwest::Error> {
-        let mut response = self.http.get(url).send().await?;
-        let status = response.status();
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await? {
-            body.extend_from_slice(&chunk);
-            if body.len() > BODY_MAX {
-                break;
-            }
-        }
-        Ok((status, body))
     }
 
     fn failed(&self, error: reqwest::Error) -> ClientError {
@@ -261,6 +298,21 @@ impl Client {
             },
         }
     }
+}
+
+async fn exchange(
+    request: reqwest::RequestBuilder,
+) -> Result<(reqwest::StatusCode, Vec<u8>), reqwest::Error> {
+    let mut response = request.send().await?;
+    let status = response.status();
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        body.extend_from_slice(&chunk);
+        if body.len() > BODY_MAX {
+            break;
+        }
+    }
+    Ok((status, body))
 }
 
 /// Why no connection was made, if none was.

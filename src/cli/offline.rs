@@ -11,15 +11,16 @@ use super::output::{Exit, Failure};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::host::Host;
+use crate::model::action::{CLAIM_TAG, Claim};
 use crate::model::memory::Memory;
-use crate::model::observed::Unlisted;
+use crate::model::observed::{CloudVolume, Unlisted};
 use crate::model::{
     AcceptedDocument, DesiredVolume, InstanceId, Now, Observed, Owner, Presence, SourceFile,
     SpecUid, VolumeId, VolumeName,
 };
 use crate::nbd::ExportServer;
 use crate::observe::{self, CloudQuery};
-use crate::plan::{Desired, Guard, Policy, SourceHealth, World, plan, resolve};
+use crate::plan::{self, Desired, Guard, Policy, SourceHealth, World, resolve};
 use crate::reconcile::report::Report;
 use crate::reconcile::{FilesNews, Situation, SpecFiles, Transitions, absorb, write};
 use crate::source::{DirectoryState, Known, SpecDirectory, Writers};
@@ -55,9 +56,10 @@ pub async fn report(config: &Config, paths: &[PathBuf]) -> anyhow::Result<Report
             }
         }
     }
+    world.memory.unknown_claims = plan::unknown_claims(&world);
     let policy = Policy::from(&config.policy);
     let now = clock.now();
-    let plan = plan(&world, &policy, &Guard::default(), now);
+    let plan = plan::plan(&world, &policy, &Guard::default(), now);
     let mut transitions = Transitions::default();
     let situation = Situation {
         world: &world,
@@ -67,6 +69,36 @@ pub async fn report(config: &Config, paths: &[PathBuf]) -> anyhow::Result<Report
         store_down: None,
     };
     Ok(write(situation, &mut transitions, now))
+}
+
+/// Volumes that carry the claim of the configured store for specs that it knows nothing of.
+///
+/// # Errors
+/// If the store or CloudStack cannot be read.
+pub async fn unknown_claims(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<Vec<(Claim, CloudVolume)>> {
+    let (memory, specs, _) = remembered(config).await?;
+    let observed = observe(config, &memory, clock).await?;
+    if let Err(why) = &observed.cloud.listed {
+        bail!("CloudStack could not be read: {why}");
+    }
+    let volumes = specs.into_iter().map(|spec| (spec.name().clone(), spec));
+    let world = World {
+        desired: Desired {
+            volumes: volumes.collect(),
+            files: SourceHealth::Sound,
+        },
+        observed,
+        memory,
+    };
+    let claim = |volume: &CloudVolume| volume.tags.get(CLAIM_TAG)?.parse().ok();
+    Ok(plan::unknown_claims(&world)
+        .into_iter()
+        .filter_map(|id| world.observed.cloud.volumes.get(&id))
+        .filter_map(|volume| Some((claim(volume)?, volume.clone())))
+        .collect())
 }
 
 /// Rows of the journal, read from the store.

@@ -10,18 +10,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::reload::Settings;
 use crate::act::Hands;
 use crate::api::{self, Listener};
 use crate::clock::{self, Clock, SystemClock};
 use crate::cloudstack::{Client, Credentials, HttpConfig, HttpTransport, Scope, Secret};
 use crate::config::{Address, Config};
 use crate::host::Host;
-use crate::model::Reading;
+use crate::model::memory::Account;
+use crate::model::{AccountMark, InstanceId, Reading};
 use crate::nbd::{NbdAddress, Qsd, QsdConfig};
 use crate::plan::{Desired, Policy, SourceHealth};
 use crate::reconcile::run::{Loop, Question};
@@ -39,7 +41,8 @@ Examples:
   curl http://127.0.0.1:8090/readyz                   from elsewhere: is it ready?
 
 It needs CloudStack (cloudstack.url, .api_key_file, .secret_key_file) and a qemu-storage-daemon
-(nbd.qmp, nbd.listen). Stop it with SIGTERM or Ctrl-C; exports stay.")]
+(nbd.qmp, nbd.listen). Stop it with SIGTERM or Ctrl-C; exports stay. SIGHUP makes it read its settings
+again: policy.*, pace.* and log.filter take effect at once, the rest at the next start.")]
 pub struct Args {}
 
 /// Connections under way at once to CloudStack.
@@ -55,7 +58,8 @@ const LAST_ANSWERS: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// What keeps it from starting.
-pub async fn run(_: &Args, config: &Config) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(_: &Args, settings: Settings) -> anyhow::Result<ExitCode> {
+    let config = settings.current();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let store = Store::open(&config.store.url, Arc::clone(&clock)).await?;
     let loaded = store.load().await?;
@@ -74,6 +78,7 @@ pub async fn run(_: &Args, config: &Config) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("cannot listen at {}", config.api.listen))?;
 
     let stop = stop_on_signal()?;
+    let hang_up = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
     let hands = Arc::new(Hands::new(
         cloud(config, Arc::clone(&clock))?,
         host,
@@ -85,11 +90,16 @@ pub async fn run(_: &Args, config: &Config) -> anyhow::Result<ExitCode> {
     let (questions, asked) = mpsc::channel(WAITING);
     let tasks = TaskTracker::new();
     let Loaded {
-        memory,
+        mut memory,
         desired,
         files,
+        account,
         ..
     } = loaded;
+    let present = account_mark(config, memory.instance)?;
+    if account.as_ref() != Some(&present) {
+        memory.account = Account::Unproven(present);
+    }
     let mut core = Core::new(
         memory,
         Policy::from(&config.policy),
@@ -118,20 +128,21 @@ pub async fn run(_: &Args, config: &Config) -> anyhow::Result<ExitCode> {
     let specs = SpecsTask::new(&config.specs.dir, desired, files);
     tasks.spawn(specs.run(Arc::clone(&hands), events.clone(), stop.clone()));
     tasks.spawn(watch_host(Arc::clone(&hands), events.clone(), stop.clone()));
-    tasks.spawn(watch_nbd(Arc::clone(&hands), events, stop.clone()));
+    tasks.spawn(watch_nbd(Arc::clone(&hands), events.clone(), stop.clone()));
     tasks.spawn(serve_api(
         listener,
         questions,
         Arc::clone(&hands),
         stop.clone(),
     ));
-    tasks.close();
     tracing::info!(
         api = %config.api.listen,
         specs = %config.specs.dir.display(),
         instance.id = %hands.store.instance(),
         "started"
     );
+    tasks.spawn(reload_on_signal(hang_up, settings, events, stop.clone()));
+    tasks.close();
     Loop::new(core, Arc::clone(&hands), to_loop, asked)
         .run(stop.clone())
         .await;
@@ -161,13 +172,28 @@ async fn own_this_vm(store: &Store, host: &Host, clock: &dyn Clock) -> anyhow::R
     Ok(())
 }
 
+/// By what the account of the settings is known again.
+fn account_mark(config: &Config, instance: InstanceId) -> anyhow::Result<AccountMark> {
+    let settings = &config.cloudstack;
+    let project = settings.project.map(|project| project.to_string());
+    Ok(credentials(config)?.mark(instance, settings.endpoint()?, project.as_deref()))
+}
+
+fn credentials(config: &Config) -> anyhow::Result<Credentials> {
+    let (key, secret) = config.cloudstack.keys()?;
+    Ok(Credentials {
+        api_key: Secret::new(key.reveal()),
+        secret: Secret::new(secret.reveal()),
+    })
+}
+
 /// The CloudStack client that the settings describe.
 ///
 /// # Errors
 /// If something is not set, or cannot be used.
 pub fn cloud(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Client<HttpTransport>> {
     let settings = &config.cloudstack;
-    let (key, secret) = settings.keys()?;
+    let credentials = credentials(config)?;
     let transport = HttpTransport::new(&HttpConfig {
         url: settings.endpoint()?.to_owned(),
         ca_file: settings.ca_file.clone(),
@@ -176,10 +202,6 @@ pub fn cloud(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Client<Ht
         concurrency: CONCURRENCY,
         rate_per_second: NonZeroU32::new(settings.rate).unwrap_or(NonZeroU32::MIN),
     })?;
-    let credentials = Credentials {
-        api_key: Secret::new(key.reveal()),
-        secret: Secret::new(secret.reveal()),
-    };
     let scope = Scope {
         listall: settings.list_all,
         project: settings.project,
@@ -213,6 +235,26 @@ fn stop_on_signal() -> anyhow::Result<CancellationToken> {
         stopped.cancel();
     });
     Ok(stop)
+}
+
+/// Takes over at SIGHUP what of the settings can change while the daemon runs.
+async fn reload_on_signal(
+    mut hang_up: Signal,
+    mut settings: Settings,
+    events: mpsc::Sender<Event>,
+    stop: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            received = hang_up.recv() => if received.is_none() { return },
+            () = stop.cancelled() => return,
+        }
+        if let Some(limits) = settings.reload()
+            && events.send(Event::Limits(Box::new(limits))).await.is_err()
+        {
+            return;
+        }
+    }
 }
 
 /// Tells the loop when disks come and go. Where that cannot be watched, the slow rescan has to do.

@@ -1,5 +1,8 @@
 //! `volume-daemon take-over`: gives a store to the VM it is on now.
 
+use std::sync::Arc;
+
+use super::offline;
 use super::output::{Exit, Failure, Io};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -17,6 +20,7 @@ What the first VM still has attached stays there until it is stopped or detaches
 Examples:
   volume-daemon take-over                    whose store this is, and on which VM
   volume-daemon take-over --from 0f8a2c1e-5d34-4b7a-9c1d-2e6f7a8b9c0d
+  volume-daemon take-over --disown           go on with an older store (reason StoreRolledBack)
 
 The daemon must be stopped. Exit codes: 0 the store belongs to this VM, 2 it belongs to another one,
 1 it cannot be told.")]
@@ -24,6 +28,10 @@ pub struct Args {
     /// The VM that the store belongs to until now
     #[arg(long, value_name = "VM")]
     from: Option<VmId>,
+    /// Give up the volumes that carry this store's claim although it knows nothing of them: after
+    /// an older copy of the store was restored for good. They stay as they are, and belong to nobody
+    #[arg(long, conflicts_with = "from")]
+    disown: bool,
 }
 
 /// Runs the subcommand.
@@ -34,9 +42,12 @@ pub struct Args {
 pub async fn run(
     args: &Args,
     config: &Config,
-    clock: std::sync::Arc<dyn Clock>,
+    clock: Arc<dyn Clock>,
     io: &mut Io<'_>,
 ) -> anyhow::Result<Exit> {
+    if args.disown {
+        return disown(config, clock, io).await;
+    }
     let host = Host::new(&config.host.root, config.host.vm_id);
     let here = match host.scan(clock.now().boot).self_vm {
         Reading::Present(vm) => vm,
@@ -77,6 +88,31 @@ pub async fn run(
     io.text(&format!(
         "the store belonged to VM {from}, and belongs to this VM, {here}, from now on\n"
     ))?;
+    Ok(Exit::Fine)
+}
+
+/// Gives up what a newer copy of the store knew.
+async fn disown(config: &Config, clock: Arc<dyn Clock>, io: &mut Io<'_>) -> anyhow::Result<Exit> {
+    let unknown = offline::unknown_claims(config, Arc::clone(&clock)).await?;
+    if unknown.is_empty() {
+        io.text("no volume carries a claim of this store that it does not know\n")?;
+        return Ok(Exit::Fine);
+    }
+    let store = Store::open(&config.store.url, clock).await?;
+    let claims: Vec<_> = unknown
+        .iter()
+        .map(|(claim, volume)| (claim.spec, volume.id))
+        .collect();
+    let stored = store.disown(&claims).await;
+    store.close().await;
+    stored?;
+    for (_, volume) in &unknown {
+        tracing::warn!(volume.id = %volume.id, "its claim was given up");
+        io.text(&format!(
+            "volume {} ({:?}) is left alone from now on\n",
+            volume.id, volume.name
+        ))?;
+    }
     Ok(Exit::Fine)
 }
 

@@ -50,7 +50,14 @@ pub(super) fn timeout(text: &str) -> Result<Duration, String> {
 
 /// A volume, as named on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Target(VolumeName);
+pub(super) struct Target(VolumeName);
+
+impl Target {
+    /// Its name.
+    pub(super) fn name(&self) -> &VolumeName {
+        &self.0
+    }
+}
 
 impl FromStr for Target {
     type Err = String;
@@ -59,7 +66,7 @@ impl FromStr for Target {
         let name = match text.split_once('/') {
             None => text,
             Some(("volume" | "volumes", name)) => name,
-            Some(_) => return Err("only volumes can be waited for: volume/NAME".to_owned()),
+            Some(_) => return Err("expected a volume: volume/NAME".to_owned()),
         };
         name.parse()
             .map(Self)

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha1::Sha1;
 
-use crate::model::Timestamp;
+use crate::model::{AccountMark, InstanceId, Timestamp};
 
 /// Parameters of one call, by name. Names are all lower case: the server sorts them as sent but
 /// lower-cases them afterwards, so any other spelling could be sorted differently here.
@@ -47,6 +47,19 @@ pub struct Credentials {
 }
 
 impl Credentials {
+    /// By what this account of the CloudStack at `url` is known again, within the store
+    /// `instance`. A keyed digest: it says nothing about the keys, and is another one in another
+    /// store.
+    pub fn mark(&self, instance: InstanceId, url: &str, project: Option<&str>) -> AccountMark {
+        let mut mac = Hmac::<Sha1>::new_from_slice(instance.uuid().as_bytes())
+            .expect("HMAC takes keys of any length");
+        for part in [url, self.api_key.expose(), project.unwrap_or_default()] {
+            mac.update(part.as_bytes());
+            mac.update(b"\n");
+        }
+        AccountMark::new(BASE64.encode(mac.finalize().into_bytes()))
+    }
+
     /// `text` without the API key and the secret, should the other side have repeated them.
     pub(super) fn redact(&self, text: &str) -> String {
         [&self.api_key, &self.secret]

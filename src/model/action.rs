@@ -199,7 +199,7 @@ pub enum Cause {
     Edited,
     /// A spec went away.
     Abandoned,
-    /// Something undid what was done before.
+    /// Somebody undid what was done before, or holds what the spec may take from them.
     Healing,
 }
 

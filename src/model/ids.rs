@@ -54,6 +54,23 @@ macro_rules! uuid_id {
 #[error("expected a UUID like 2aff4799-7a2b-4c0e-9c5e-0d6f1f6f2b11, got {0:?}")]
 pub struct InvalidId(pub String);
 
+/// What tells one account of one CloudStack from another: a keyed digest that says nothing about
+/// the keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountMark(String);
+
+impl AccountMark {
+    /// Wraps a digest.
+    pub fn new(digest: impl Into<String>) -> Self {
+        Self(digest.into())
+    }
+
+    /// The digest.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 uuid_id!(
     /// A CloudStack volume.
     VolumeId

@@ -1,6 +1,6 @@
 //! What the daemon remembers: everything that is read back from the store, and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,8 @@ use super::action::{Action, Cause, Mark};
 use super::desired::{Generation, Owner};
 use super::export::ExportName;
 use super::ids::{
-    InstanceId, IntentId, JobId, OfferingId, SpecUid, VmId, VolumeId, VolumeName, ZoneId,
+    AccountMark, InstanceId, IntentId, JobId, OfferingId, SpecUid, VmId, VolumeId, VolumeName,
+    ZoneId,
 };
 use super::observed::Attachment;
 use super::size::ByteSize;
@@ -45,6 +46,17 @@ pub struct Memory {
     pub views: BTreeMap<VolumeId, AcceptedView>,
     /// Steps that nobody asked for in so many words, of the last hour (I6).
     pub implied: Vec<ImpliedStep>,
+    /// What a person said is to be left alone for a while.
+    pub pauses: Pauses,
+    /// Specs whose claims are left alone although this store knows nothing of them (I16).
+    pub disowned: BTreeSet<SpecUid>,
+    /// Whether every row was understood. If not, what is missing may be in one that was not.
+    pub is_whole: bool,
+    /// Listed volumes with the claim of this store for specs that it knows nothing of. Worked out
+    /// from each listing, never stored.
+    pub unknown_claims: Vec<VolumeId>,
+    /// Whether CloudStack is asked with an account that was seen to be the right one.
+    pub account: Account,
 }
 
 impl Memory {
@@ -64,7 +76,51 @@ impl Memory {
             failures: BTreeMap::new(),
             views: BTreeMap::new(),
             implied: Vec::new(),
+            pauses: Pauses::default(),
+            disowned: BTreeSet::new(),
+            is_whole: true,
+            unknown_claims: Vec::new(),
+            account: Account::Proven,
         }
+    }
+}
+
+/// Whether the account that is used sees what this store remembers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Account {
+    /// It did, or nothing is remembered that it would have to see.
+    Proven,
+    /// It is another one than before, and has to show this VM and a bound volume first: keys of
+    /// another account, or another CloudStack, would make every volume look lost.
+    Unproven(AccountMark),
+}
+
+/// What a person said is to be left alone for a while.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Pauses {
+    /// Everything.
+    pub all: Option<Pause>,
+    /// Single specs.
+    pub volumes: BTreeMap<VolumeName, Pause>,
+}
+
+/// Until when, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pause {
+    /// When it ends, on the boot clock: setting the wall clock ends no pause.
+    pub until: BootTime,
+    /// In the words of who said it; may be empty.
+    pub reason: String,
+}
+
+impl Pauses {
+    /// The pause that `name` is under at `now`; of two, the one that ends last.
+    pub fn of(&self, name: &VolumeName, now: BootTime) -> Option<&Pause> {
+        [self.volumes.get(name), self.all.as_ref()]
+            .into_iter()
+            .flatten()
+            .filter(|pause| pause.until > now)
+            .max_by_key(|pause| pause.until)
     }
 }
 
@@ -224,8 +280,10 @@ pub struct ImpliedStep {
     pub name: VolumeName,
     /// What, as [`Action::kind`].
     pub kind: String,
+    /// Why.
+    pub cause: Cause,
     /// On whose behalf.
     pub owner: Owner,
-    /// When.
-    pub at: Timestamp,
+    /// When, on the boot clock.
+    pub at: BootTime,
 }

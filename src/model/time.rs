@@ -114,6 +114,15 @@ impl BootTime {
         )
     }
 
+    /// This moment and `by` earlier; the moment of booting at the earliest.
+    #[must_use]
+    pub fn minus(self, by: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_sub(u64::try_from(by.as_micros()).unwrap_or(u64::MAX)),
+        )
+    }
+
     /// How long after `earlier` this is; zero if it is not after it.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
@@ -129,6 +138,16 @@ pub struct Now {
     pub boot: BootTime,
 }
 
+impl Now {
+    /// Where on the boot clock a moment that was stored is, as far as the wall clock can be
+    /// believed now. What comes of it no longer depends on how that clock is set later.
+    pub fn boot_of(&self, stored: Timestamp) -> BootTime {
+        self.boot
+            .minus(self.wall.since(stored))
+            .plus(stored.since(self.wall))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,5 +160,17 @@ mod tests {
         assert_eq!(offset.since(at), Duration::from_millis(500));
         assert_eq!(at.since(offset), Duration::ZERO);
         assert!("yesterday".parse::<Timestamp>().is_err());
+    }
+
+    #[test]
+    fn a_stored_moment_has_a_place_on_the_boot_clock() {
+        let now = Now {
+            wall: Timestamp::from_millis(1_000_000),
+            boot: BootTime::from_millis(5_000),
+        };
+        let boot_of = |wall| now.boot_of(Timestamp::from_millis(wall));
+        assert_eq!(boot_of(999_000), BootTime::from_millis(4_000));
+        assert_eq!(boot_of(1_002_000), BootTime::from_millis(7_000));
+        assert_eq!(boot_of(0), BootTime::default(), "long before it booted");
     }
 }

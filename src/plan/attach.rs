@@ -76,12 +76,15 @@ pub(super) fn leave(
     if here {
         serve::quiet(case, binding, volume, path);
     }
+    if !ours {
+        contended(case, Action::DETACH, path);
+    }
     path.step(
         Action::Detach {
             volume: volume.id,
             vm: at.vm,
         },
-        goal.undo,
+        if ours { goal.undo } else { Cause::Healing },
         match goal.undo {
             Cause::Abandoned => "its spec is gone and says reclaimPolicy: Detach".to_owned(),
             Cause::Declared | Cause::Edited | Cause::Healing => {
@@ -143,7 +146,7 @@ pub(super) fn join(
     }
     if healing {
         heal_later(case, volume, vm, path);
-        contended(case, path);
+        contended(case, Action::ATTACH, path);
     }
     vm_ready(case, goal, vm, path);
     path.step(
@@ -186,17 +189,19 @@ fn heal_later(case: &Case<'_>, volume: &CloudVolume, vm: VmId, path: &mut Path) 
     }
 }
 
-/// Heals of one volume in an hour after which somebody else seems to want otherwise (I2).
+/// How often in an hour what somebody did to one volume is undone. More, and two writers would
+/// alternate for ever (I2).
 const HEALS_MAX: usize = 3;
 
-fn contended(case: &Case<'_>, path: &mut Path) {
+fn contended(case: &Case<'_>, kind: &str, path: &mut Path) {
     let heals = case
         .world
         .memory
         .implied
         .iter()
-        .filter(|step| step.name == *case.name() && step.kind == Action::ATTACH)
-        .filter(|step| case.now.wall.since(step.at).as_secs() < 3600)
+        .filter(|step| step.name == *case.name() && step.kind == kind)
+        .filter(|step| step.cause == Cause::Healing)
+        .filter(|step| case.now.boot.since(step.at).as_secs() < 3600)
         .count();
     if heals >= HEALS_MAX {
         path.block(Blocked::Contended { heals });

@@ -3,17 +3,46 @@
 //! Create needs: never bound, no volume anywhere with this spec's claim, and no volume of that
 //! name (I13). A name alone never proves ownership; the claim tag does.
 
+use std::collections::BTreeSet;
+
 use crate::model::action::{CLAIM_TAG, Claim, Mark};
 use crate::model::desired::{AttachVm, Origin};
 use crate::model::memory::{Binding, Resolution};
 use crate::model::observed::{CloudVolume, Reading, Unlisted, VolumeState};
-use crate::model::{Action, ByteSize, Cause, VolumeId};
+use crate::model::{Action, ByteSize, Cause, SpecUid, VolumeId};
 
-use super::Reread;
 use super::decide::Case;
 use super::path::Path;
 use super::reason::{Blocked, Waiting};
 use super::resolve::resolve;
+use super::{Reread, World};
+
+/// Listed volumes that carry this store's claim for a spec that it never heard of: whoever set it
+/// knew more than this store does (I16).
+pub fn unknown_claims(world: &World) -> Vec<VolumeId> {
+    let World {
+        desired,
+        observed,
+        memory,
+    } = world;
+    if !memory.is_whole {
+        return Vec::new();
+    }
+    let bound = memory.bindings.values().map(|binding| binding.uid);
+    let declared = desired.volumes.values().map(|want| want.uid);
+    let mut known: BTreeSet<SpecUid> = bound.chain(declared).collect();
+    known.extend(&memory.disowned);
+    let claim = |volume: &CloudVolume| volume.tags.get(CLAIM_TAG)?.parse::<Claim>().ok();
+    let volumes = observed.cloud.volumes.values();
+    volumes
+        .filter(|volume| {
+            claim(volume).is_some_and(|claim| {
+                claim.instance == memory.instance && !known.contains(&claim.spec)
+            })
+        })
+        .map(|volume| volume.id)
+        .collect()
+}
 
 /// A spec that has no volume yet.
 pub(super) fn unbound(case: &Case<'_>, path: &mut Path) {

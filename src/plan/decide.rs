@@ -404,6 +404,18 @@ enum Gated {
 
 fn gate(case: &Case<'_>, step: Step) -> Gated {
     let held = |step, by| Gated::Held(step, First::Blocked(vec![by]));
+    let unknown = &case.world.memory.unknown_claims;
+    if !unknown.is_empty() {
+        let volumes = unknown.clone();
+        return held(step, Blocked::StoreRolledBack { volumes });
+    }
+    if let Some(pause) = case.world.memory.pauses.of(case.name(), case.now.boot) {
+        let on = Waiting::Paused {
+            until: pause.until,
+            reason: pause.reason.clone(),
+        };
+        return Gated::Held(step, First::Waiting(on));
+    }
     let spec = case.want.spec();
     if case.want.presence == Presence::Declared {
         if spec.suspend {

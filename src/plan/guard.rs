@@ -132,7 +132,7 @@ fn cause(
         .filter(|intent| is_implied(intent.cause, &intent.action))
         .map(|intent| &intent.name);
     let counted = [Action::CREATE, Action::DETACH];
-    let hour = |step: &&ImpliedStep| now.wall.since(step.at).as_secs() < WINDOW_SECONDS;
+    let hour = |step: &&ImpliedStep| now.boot.since(step.at).as_secs() < WINDOW_SECONDS;
     let done: BTreeSet<&VolumeName> = world
         .memory
         .implied

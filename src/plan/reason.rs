@@ -79,6 +79,13 @@ pub enum Waiting {
         /// Which export.
         export: ExportName,
     },
+    /// A person said that it is to be left alone for a while. Counts as settled.
+    Paused {
+        /// Until when, on the boot clock.
+        until: BootTime,
+        /// In that person's words; may be empty.
+        reason: String,
+    },
 }
 
 impl Waiting {
@@ -103,6 +110,7 @@ impl Waiting {
                 _ => "WaitingForClients",
             },
             Self::Draining { .. } => "Draining",
+            Self::Paused { .. } => "Paused",
         }
     }
 
@@ -111,7 +119,8 @@ impl Waiting {
         match self {
             Self::Backoff { until, .. }
             | Self::HealDelay { until }
-            | Self::Clients { until, .. } => Some(*until),
+            | Self::Clients { until, .. }
+            | Self::Paused { until, .. } => Some(*until),
             Self::Intent { .. }
             | Self::ForeignJob { .. }
             | Self::Transitional { .. }
@@ -125,7 +134,7 @@ impl Waiting {
     /// Whether a world that waits for this has settled as far as it can (I12).
     pub fn is_settled(&self) -> bool {
         match self {
-            Self::Clients { .. } => true,
+            Self::Clients { .. } | Self::Paused { .. } => true,
             Self::Intent { .. }
             | Self::ForeignJob { .. }
             | Self::Transitional { .. }
@@ -179,6 +188,14 @@ impl Waiting {
             Self::Draining { export } => {
                 format!("{export} is withdrawn, the last requests are still under way")
             }
+            Self::Paused { reason, .. } if reason.is_empty() => {
+                "paused, nothing is done until that ends; volume-daemon resume ends it now"
+                    .to_owned()
+            }
+            Self::Paused { reason, .. } => format!(
+                "paused ({reason}), nothing is done until that ends; volume-daemon resume ends it \
+                 now"
+            ),
         }
     }
 }
@@ -249,10 +266,16 @@ pub enum Blocked {
         /// The name in CloudStack.
         volume_name: String,
     },
-    /// Its attachment vanished and was restored again and again: somebody else wants otherwise.
+    /// What somebody else did to its attachment was undone again and again.
     Contended {
         /// How often in the last hour.
         heals: usize,
+    },
+    /// CloudStack has volumes with the claim of this store that the store knows nothing of: it is
+    /// older than they are, as after a restore or a rolled-back snapshot (I16).
+    StoreRolledBack {
+        /// Which volumes.
+        volumes: Vec<VolumeId>,
     },
     /// Another daemon, or another spec, claims the volume.
     ClaimedBy {
@@ -384,6 +407,7 @@ impl Blocked {
             Self::NameTaken { .. } => "NameTaken",
             Self::NameShared { .. } => "NameShared",
             Self::Contended { .. } => "Contended",
+            Self::StoreRolledBack { .. } => "StoreRolledBack",
             Self::ClaimedBy { .. } => "ClaimedBy",
             Self::BoundTo { .. } => "BoundToOther",
             Self::ClaimedTwice { .. } => "ClaimedTwice",
@@ -448,8 +472,21 @@ impl Blocked {
                  another spec.volumeName"
             ),
             Self::Contended { heals } => format!(
-                "its attachment was restored {heals} times within an hour and vanished again; \
-                 find out who detaches it. It is restored again when an hour has passed"
+                "somebody detached or took it {heals} times within an hour, and that was undone each \
+                 time; find out who. It goes on when an hour has passed"
+            ),
+            Self::StoreRolledBack { volumes } => format!(
+                "{} ({}): the store is older than they are, as after a restore or a rolled-back \
+                 snapshot of this VM. Bring the newer store back, or stop the daemon and see \
+                 volume-daemon take-over",
+                match volumes.len() {
+                    1 => "a volume carries the claim of this store, which knows nothing of it"
+                        .to_owned(),
+                    count => format!(
+                        "{count} volumes carry the claim of this store, which knows nothing of them"
+                    ),
+                },
+                join(volumes)
             ),
             Self::ClaimedBy { volume, claim } => format!(
                 "volume {volume} carries the claim {claim} of somebody else; release it there \

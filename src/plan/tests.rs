@@ -11,7 +11,8 @@ use crate::model::desired::{
     Reclaim, VolumeDocument, VolumeSpec,
 };
 use crate::model::memory::{
-    AcceptedView, Binding, Failure, FailureClass, ImpliedStep, Intent, Memory, Progress, Resolution,
+    AcceptedView, Binding, Failure, FailureClass, ImpliedStep, Intent, Memory, Pause, Progress,
+    Resolution,
 };
 use crate::model::observed::{
     Attachment, Catalogue, CloudView, CloudVm, CloudVolume, Device, DeviceNumber, DeviceUser,
@@ -61,8 +62,9 @@ fn instance() -> InstanceId {
     InstanceId::new(uuid(301))
 }
 
+/// A moment of a machine that has been up for some hours.
 fn at(millis: u64) -> BootTime {
-    BootTime::from_millis(millis)
+    BootTime::from_millis(10_000_000 + millis)
 }
 
 fn now() -> Now {
@@ -308,6 +310,26 @@ fn intent(action: Action) -> Intent {
         created: now().wall,
         expires: now().wall,
         progress: Progress::Submitted(JobId::new(uuid(400))),
+    }
+}
+
+/// What was undone so many seconds ago.
+fn undone(kind: &str, ago: [u64; 3]) -> Vec<ImpliedStep> {
+    let step = |secs| ImpliedStep {
+        name: name(),
+        kind: kind.to_owned(),
+        cause: Cause::Healing,
+        owner: Owner::File("a.yaml".to_owned()),
+        at: now().boot.minus(Duration::from_secs(secs)),
+    };
+    ago.map(step).into()
+}
+
+/// A pause of an hour from now.
+fn pause() -> Pause {
+    Pause {
+        until: now().boot.plus(Duration::from_secs(3600)),
+        reason: "restore".to_owned(),
     }
 }
 
@@ -621,7 +643,23 @@ fn foreign_is_foreign() {
                     attach.take = Move::WhenFree;
                 }
             },
-            "Act Detach edited > Attach > Export",
+            "Act Detach healing > Attach > Export",
+        ),
+        (
+            "the same, taken and put there again for the fourth time in an hour",
+            |w| {
+                detached(w);
+                w.memory.placements.clear();
+                cloud(w).attachment = Some(Attachment {
+                    vm: other(),
+                    device_id: Some(1),
+                });
+                if let Some(attach) = &mut spec(w).attach_to {
+                    attach.take = Move::WhenFree;
+                }
+                w.memory.implied = undone(Action::DETACH, [3000, 2000, 1000]);
+            },
+            "Blocked Contended > Detach > Attach > Export",
         ),
         (
             "the same, running",
@@ -759,15 +797,18 @@ fn healing_waits_and_heals_this_vm_only() {
             |w| {
                 detached(w);
                 w.memory.vanished.insert(volume_id(), at(960_000));
-                let heal = |secs: i64| ImpliedStep {
-                    name: name(),
-                    kind: Action::ATTACH.to_owned(),
-                    owner: Owner::File("a.yaml".to_owned()),
-                    at: Timestamp::from_millis(now().wall.as_millis() - secs * 1000),
-                };
-                w.memory.implied = vec![heal(3000), heal(2000), heal(1000)];
+                w.memory.implied = undone(Action::ATTACH, [3000, 2000, 1000]);
             },
             "Blocked Contended > Attach > Export",
+        ),
+        (
+            "the same, over more than an hour",
+            |w| {
+                detached(w);
+                w.memory.vanished.insert(volume_id(), at(960_000));
+                w.memory.implied = undone(Action::ATTACH, [3601, 2000, 1000]);
+            },
+            "Act Attach healing > Export",
         ),
         (
             "vanished from another VM",
@@ -1189,6 +1230,58 @@ fn gates_hold_every_step_back() {
     check(&[
         ("nothing to do", |_| {}, "InSync"),
         (
+            "paused",
+            |w| {
+                unbound(w);
+                w.memory.pauses.volumes.insert(name(), pause());
+            },
+            "Waiting Paused > Create > Tag > Attach > Export",
+        ),
+        (
+            "everything is paused",
+            |w| {
+                unbound(w);
+                w.memory.pauses.all = Some(pause());
+            },
+            "Waiting Paused > Create > Tag > Attach > Export",
+        ),
+        (
+            "a pause that is over",
+            |w| {
+                unbound(w);
+                let over = Pause {
+                    until: now().boot,
+                    ..pause()
+                };
+                w.memory.pauses.volumes.insert(name(), over);
+            },
+            "Act Create declared > Tag > Attach > Export",
+        ),
+        (
+            "paused, but the disk is gone",
+            |w| {
+                unplug(w);
+                w.memory.pauses.all = Some(pause());
+            },
+            "Act Withdraw Hard healing",
+        ),
+        (
+            "the store is older than a volume with its claim",
+            |w| {
+                unbound(w);
+                w.memory.unknown_claims = vec![volume_id()];
+            },
+            "Blocked StoreRolledBack > Create > Tag > Attach > Export",
+        ),
+        (
+            "the same, and nothing new is exported",
+            |w| {
+                exports(w).clear();
+                w.memory.unknown_claims = vec![volume_id()];
+            },
+            "Blocked StoreRolledBack > Export",
+        ),
+        (
             "suspended",
             |w| {
                 unbound(w);
@@ -1515,8 +1608,9 @@ fn the_guard_freezes_floods_and_thaws_by_itself() {
     let done = |secs: u64| ImpliedStep {
         name: format!("earlier-{secs}").parse().expect("a name"),
         kind: "Detach".to_owned(),
+        cause: Cause::Abandoned,
         owner: Owner::File("a.yaml".to_owned()),
-        at: Timestamp::from_millis(now().wall.as_millis() - i64::try_from(secs).unwrap() * 1000),
+        at: now().boot.minus(Duration::from_secs(secs)),
     };
     hour.memory.implied = vec![done(10), done(20)];
     assert_eq!(
@@ -1607,4 +1701,58 @@ fn drift_is_what_nobody_works_on() {
         }),
         ["spec.attachTo.deviceId"]
     );
+}
+
+#[test]
+fn a_claim_is_unknown_if_nothing_remembers_its_spec() {
+    type Edit = fn(&mut World);
+    let cases: [(&str, Edit, bool); 7] = [
+        ("bound", |_| {}, false),
+        (
+            "accepted, not bound yet",
+            |w| w.memory.bindings.clear(),
+            false,
+        ),
+        (
+            "abandoned long ago, still bound",
+            |w| w.desired.volumes.clear(),
+            false,
+        ),
+        ("forgotten", forget, true),
+        (
+            "forgotten, of another store",
+            |w| {
+                forget(w);
+                w.memory.instance = InstanceId::new(uuid(302));
+            },
+            false,
+        ),
+        (
+            "forgotten, and a person gave it up",
+            |w| {
+                forget(w);
+                w.memory.disowned.insert(uid());
+            },
+            false,
+        ),
+        (
+            "perhaps in a row that was not understood",
+            |w| {
+                forget(w);
+                w.memory.is_whole = false;
+            },
+            false,
+        ),
+    ];
+    for (what, edit, unknown) in cases {
+        let mut world = in_sync();
+        edit(&mut world);
+        let expected = if unknown { vec![volume_id()] } else { vec![] };
+        assert_eq!(unknown_claims(&world), expected, "{what}");
+    }
+}
+
+fn forget(world: &mut World) {
+    world.desired.volumes.clear();
+    world.memory.bindings.clear();
 }

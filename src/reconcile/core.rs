@@ -6,13 +6,13 @@ use std::time::Duration;
 use crate::act::{Acted, LocalResult};
 use crate::model::desired::{Generation, Origin};
 use crate::model::memory::{
-    AcceptedView, Binding, Failure, FailureClass, ImpliedStep, Intent, Memory, Outcome, Progress,
-    Resolution,
+    AcceptedView, Binding, Failure, FailureClass, ImpliedStep, Intent, Memory, Outcome, Pause,
+    Progress, Resolution,
 };
 use crate::model::observed::{Disks, HostView, NbdView};
 use crate::model::{
-    Action, BootTime, Cause, DesiredVolume, IntentId, JobId, Now, Observed, Presence, Reading,
-    Serial, VmId, VolumeId, VolumeName,
+    AccountMark, Action, BootTime, Cause, DesiredVolume, IntentId, JobId, Now, Observed, Presence,
+    Reading, Serial, VmId, VolumeId, VolumeName,
 };
 use crate::observe::{CloudAnswer, CloudQuery, JobAnswer};
 use crate::plan::{Desired, Guard, Plan, Policy, Step, World};
@@ -90,6 +90,10 @@ pub enum Event {
     Remembered(Memo, Result<(), String>),
     /// Somebody asked for everything to be looked at now.
     Resync,
+    /// A person paused a spec, or everything (`None`), or ended that; the store has it already.
+    Paused(Option<VolumeName>, Option<Pause>),
+    /// The limits were set anew.
+    Limits(Box<(Policy, Pace)>),
 }
 
 /// CloudStack did not answer a question.
@@ -131,6 +135,8 @@ pub enum Memo {
     Placements(Vec<(VolumeId, VmId)>),
     /// Time that counted for abandoned specs.
     Abandoned(Vec<(VolumeName, Duration)>),
+    /// The account that is used was seen to be the right one.
+    Account(AccountMark),
 }
 
 /// The state of the loop.
@@ -274,6 +280,28 @@ impl Core {
                 self.asks.host.now();
                 self.asks.nbd.now();
                 self.replan = true;
+            }
+            Event::Paused(name, pause) => self.paused(name, pause, now),
+            Event::Limits(limits) => {
+                (self.policy, self.pace) = *limits;
+                self.replan = true;
+            }
+        }
+    }
+
+    fn paused(&mut self, name: Option<VolumeName>, pause: Option<Pause>, now: Now) {
+        let pauses = &mut self.world.memory.pauses;
+        match name {
+            None => {
+                pauses.all = pause;
+                self.replan = true;
+            }
+            Some(name) => {
+                self.queue.wake(&name, now.boot);
+                match pause {
+                    Some(pause) => drop(pauses.volumes.insert(name, pause)),
+                    None => drop(pauses.volumes.remove(&name)),
+                }
             }
         }
     }
@@ -494,13 +522,14 @@ impl Core {
             .get(name)
             .map(|want| want.owner.clone());
         let implied = &mut self.world.memory.implied;
-        implied.retain(|step| now.wall.since(step.at) < IMPLIED_WINDOW);
+        implied.retain(|step| now.boot.since(step.at) < IMPLIED_WINDOW);
         if let (false, Some(owner)) = (step.cause == Cause::Declared, owner) {
             implied.push(ImpliedStep {
                 name: name.clone(),
                 kind: step.action.kind().to_owned(),
+                cause: step.cause,
                 owner,
-                at: now.wall,
+                at: now.boot,
             });
         }
     }

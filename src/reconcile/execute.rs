@@ -120,6 +120,7 @@ async fn remember<T: Transport, E: ExportServer>(
         Memo::Views(views) => store.put_views(views).await,
         Memo::Placements(placements) => store.put_placements(placements).await,
         Memo::Abandoned(counted) => store.count_abandoned(counted).await,
+        Memo::Account(account) => store.put_account(account).await,
     }
 }
 

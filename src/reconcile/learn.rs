@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::desired::{AttachVm, DesiredVolume, Presence};
-use crate::model::memory::{AcceptedView, Binding};
+use crate::model::memory::{AcceptedView, Account, Binding};
 use crate::model::observed::{CloudView, CloudVm, CloudVolume, Unlisted};
 use crate::model::{BootTime, Now, Reading, VmId, VolumeId, VolumeName};
 use crate::observe::{CloudAnswer, CloudListing, CloudQuery};
+use crate::plan::unknown_claims;
 
 use super::core::{Core, Memo, Unanswered};
 
@@ -40,6 +41,16 @@ impl Core {
         for (volume, why) in &answer.failed {
             tracing::warn!(volume.id = %volume, error = why, "the answer about a volume is not understood");
         }
+        if let (Account::Unproven(account), Some(listing)) =
+            (&self.world.memory.account, &answer.listing)
+        {
+            if let Some(why) = self.other_world(listing) {
+                self.asks.some.add(query);
+                return self.cloud_down(why, now);
+            }
+            self.memos.push(Memo::Account(account.clone()));
+            self.world.memory.account = Account::Proven;
+        }
         let was_down = self.world.observed.cloud.listed.is_err();
         let touched = merge(&mut self.world.observed.cloud, *answer);
         match touched {
@@ -48,6 +59,7 @@ impl Core {
                 self.replan = true;
                 self.resolve = true;
                 self.ask_for_missing();
+                self.world.memory.unknown_claims = unknown_claims(&self.world);
                 let names: Vec<VolumeName> = self.world.memory.bindings.keys().cloned().collect();
                 self.learn(&names, now);
             }
@@ -61,6 +73,34 @@ impl Core {
             }
         }
         self.wake_observing(now);
+    }
+
+    /// Why an account that was not used before cannot be the right one: then every volume would
+    /// look lost, and every export end.
+    fn other_world(&self, listing: &CloudListing) -> Option<String> {
+        let bindings = &self.world.memory.bindings;
+        let seen: BTreeSet<VolumeId> = listing.volumes.iter().map(|volume| volume.id).collect();
+        let sees_volume = bindings
+            .values()
+            .any(|binding| seen.contains(&binding.volume));
+        let here = self.world.observed.host.self_vm.clone().present();
+        let sees_vm = here.is_none_or(|here| listing.vms.iter().any(|vm| vm.id == here));
+        let what = match (sees_vm, sees_volume) {
+            _ if bindings.is_empty() => return None,
+            (true, true) => return None,
+            (true, false) => format!("none of the {} volumes in use", bindings.len()),
+            (false, true) => "not this VM".to_owned(),
+            (false, false) => {
+                format!(
+                    "neither this VM nor one of the {} volumes in use",
+                    bindings.len()
+                )
+            }
+        };
+        Some(format!(
+            "it is asked with other keys, or elsewhere, than before, and shows {what}; nothing it \
+             says is believed. Check cloudstack.url, .api_key, .project and .list_all"
+        ))
     }
 
     /// CloudStack is away: what it said no longer counts, what is served stays served.

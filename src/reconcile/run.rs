@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::act::{Acted, Hands, LocalResult};
 use crate::clock::{self, Clock};
 use crate::cloudstack::Transport;
-use crate::model::memory::{FailureClass, Outcome};
+use crate::model::memory::{FailureClass, Outcome, Pause};
 use crate::model::{Now, VolumeName};
 use crate::nbd::ExportServer;
 use crate::plan::Decision;
@@ -22,7 +22,7 @@ use super::conditions::Transitions;
 use super::core::{Core, Effect, Event};
 use super::execute::{Seen, broken, execute};
 use super::report::Report;
-use super::status::{Situation, write};
+use super::status::{Situation, rolled_back, write};
 
 /// A question to the running loop.
 #[derive(Debug)]
@@ -33,6 +33,9 @@ pub enum Question {
     Health(oneshot::Sender<Health>),
     /// Look at everything now.
     Resync,
+    /// Leave a spec, or everything (`None`), alone, or no longer (`None`). The store has it
+    /// already.
+    Pause(Option<VolumeName>, Option<Pause>),
 }
 
 /// Whether the loop can do its work: one reason for each thing that it cannot do.
@@ -152,6 +155,10 @@ where
             Question::Report(to) => drop(to.send(self.report(now))),
             Question::Health(to) => drop(to.send(self.health())),
             Question::Resync => self.core.handle(Event::Resync, now),
+            Question::Pause(name, pause) => {
+                tell_pause(name.as_ref(), pause.as_ref(), now);
+                self.core.handle(Event::Paused(name, pause), now);
+            }
         }
     }
 
@@ -169,7 +176,8 @@ where
     fn health(&self) -> Health {
         let world = self.core.world();
         let mut missing = Vec::new();
-        if let Some(why) = self.core.store_down() {
+        let store = self.core.store_down().map(str::to_owned);
+        if let Some(why) = store.or(rolled_back(world)) {
             missing.push(format!("store: {why}"));
         }
         if let Err(why) = &world.observed.cloud.listed {
@@ -191,6 +199,22 @@ where
                 tell_decision(&name, &plan.decision);
             }
         }
+    }
+}
+
+fn tell_pause(name: Option<&VolumeName>, pause: Option<&Pause>, now: Now) {
+    let what = name.map_or("everything", VolumeName::as_str);
+    match pause {
+        Some(Pause { until, reason }) => tracing::warn!(
+            volume.name = name.map(tracing::field::display),
+            seconds = until.since(now.boot).as_secs(),
+            reason,
+            "{what} is paused"
+        ),
+        None => tracing::warn!(
+            volume.name = name.map(tracing::field::display),
+            "{what} is no longer paused"
+        ),
     }
 }
 
@@ -260,7 +284,9 @@ fn tell(event: &Event) {
         | Event::Cloud(_, Ok(_))
         | Event::Jobs(Ok(_))
         | Event::Remembered(_, Ok(()))
-        | Event::Resync => {}
+        | Event::Resync
+        | Event::Paused(..)
+        | Event::Limits(_) => {}
     }
 }
 

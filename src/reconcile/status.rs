@@ -313,8 +313,23 @@ fn sources(
             },
             files.read,
         ),
-        source("store", store_down.map(str::to_owned), None),
+        source(
+            "store",
+            store_down.map(str::to_owned).or(rolled_back(world)),
+            None,
+        ),
     ]
+}
+
+/// That the store is older than the world, if it is.
+pub(super) fn rolled_back(world: &World) -> Option<String> {
+    let volumes = &world.memory.unknown_claims;
+    (!volumes.is_empty()).then(|| {
+        Blocked::StoreRolledBack {
+            volumes: volumes.clone(),
+        }
+        .message()
+    })
 }
 
 fn unknown<T>(reading: &Reading<T>) -> Option<String> {

@@ -9,7 +9,9 @@ use super::error::{StoreError, failed};
 use super::rows::{self, OutcomeRow, Skipped};
 use super::{Store, Write};
 use crate::model::memory::{Binding, ImpliedStep, Intent, Outcome, Progress};
-use crate::model::{Action, Cause, IntentId, JobId, Owner, Timestamp, VmId, VolumeId, VolumeName};
+use crate::model::{
+    Action, Cause, IntentId, JobId, Now, Owner, Timestamp, VmId, VolumeId, VolumeName,
+};
 
 /// What a settled intent changes in memory, in the same transaction as its outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -245,11 +247,12 @@ impl Store {
 pub(super) async fn implied(
     db: &mut SqliteConnection,
     since: Timestamp,
+    now: Now,
     skipped: &mut Vec<Skipped>,
 ) -> Result<Vec<ImpliedStep>, StoreError> {
     const DOING: &str = "count implied steps";
     let read = sqlx::query(
-        "SELECT id, name, kind, owner, created_at FROM vd_intents \
+        "SELECT id, name, kind, cause, owner, created_at FROM vd_intents \
          WHERE created_at >= ? AND cause <> ? AND (outcome IS NULL OR outcome <> ?) \
          ORDER BY created_at, id",
     )
@@ -259,7 +262,9 @@ pub(super) async fn implied(
     .fetch_all(db)
     .await
     .map_err(failed(DOING))?;
-    Ok(rows::each("vd_intents", &read, skipped, rows::implied))
+    Ok(rows::each("vd_intents", &read, skipped, |row| {
+        rows::implied(row, now)
+    }))
 }
 
 fn disagrees(intent: IntentId, problem: impl Into<String>) -> StoreError {

@@ -9,8 +9,10 @@ use sqlx::{Row, SqliteConnection};
 use super::error::{StoreError, failed};
 use super::rows::{self, Skipped};
 use super::{Store, journal};
-use crate::model::memory::{Binding, Memory};
-use crate::model::{DesiredVolume, Owner, SourceFile, Timestamp, VmId, VolumeName};
+use crate::model::memory::{Binding, Memory, Pauses};
+use crate::model::{
+    AccountMark, DesiredVolume, Now, Owner, SourceFile, Timestamp, VmId, VolumeName,
+};
 
 /// How far back the guard counts implied steps (I6).
 const IMPLIED_WINDOW: Duration = Duration::from_secs(60 * 60);
@@ -26,6 +28,8 @@ pub struct Loaded {
     pub files: Vec<SourceFile>,
     /// The VM this store belongs to, once it was told.
     pub vm: Option<VmId>,
+    /// The account that was last seen to be the right one.
+    pub account: Option<AccountMark>,
     /// Rows that cannot be understood. A name with such a row is not among `desired`:
     /// nothing is done for it, rather than something wrong.
     pub skipped: Vec<Skipped>,
@@ -39,11 +43,9 @@ impl Store {
     /// # Errors
     /// Only if the database as a whole cannot be read; single rows are skipped.
     pub async fn load(&self) -> Result<Loaded, StoreError> {
-        let hour = IMPLIED_WINDOW.as_millis();
-        let now = self.clock.now().wall.as_millis();
-        let since = now.saturating_sub(i64::try_from(hour).unwrap_or(i64::MAX));
+        let now = self.clock.now();
         let mut tx = self.pool.begin().await.map_err(failed(DOING))?;
-        let mut loaded = self.read(&mut tx, Timestamp::from_millis(since)).await?;
+        let mut loaded = self.read(&mut tx, now).await?;
         drop(tx);
         loaded.quarantine();
         Ok(loaded)
@@ -58,11 +60,7 @@ impl Store {
         bindings(&mut db, &mut Vec::new()).await
     }
 
-    async fn read(
-        &self,
-        db: &mut SqliteConnection,
-        implied_since: Timestamp,
-    ) -> Result<Loaded, StoreError> {
+    async fn read(&self, db: &mut SqliteConnection, now: Now) -> Result<Loaded, StoreError> {
         let mut skipped = Vec::new();
         let mut memory = Memory::new(self.instance);
 
@@ -88,7 +86,19 @@ impl Store {
             .into_iter()
             .map(|intent| (intent.name.clone(), intent))
             .collect();
-        memory.implied = journal::implied(db, implied_since, &mut skipped).await?;
+        let hour = i64::try_from(IMPLIED_WINDOW.as_millis()).unwrap_or(i64::MAX);
+        let since = Timestamp::from_millis(now.wall.as_millis().saturating_sub(hour));
+        memory.implied = journal::implied(db, since, now, &mut skipped).await?;
+        memory.pauses = pauses(db, now, &mut skipped).await?;
+        let read = all(db, "SELECT uid FROM vd_disowned").await?;
+        let disowned = rows::each("vd_disowned", &read, &mut skipped, |(uid,): (String,)| {
+            rows::parse(&uid)
+        });
+        memory.disowned = disowned.into_iter().collect();
+        let read = all(db, "SELECT mark FROM vd_account").await?;
+        let account = rows::each("vd_account", &read, &mut skipped, |(mark,): (String,)| {
+            Ok(AccountMark::new(mark))
+        });
 
         let specs = all(
             db,
@@ -104,11 +114,14 @@ impl Store {
         .await?;
         let mut files = rows::each("vd_source_files", &read, &mut skipped, rows::file);
         read_again(&mut files, &specs, &skipped);
+        let vm = self.vm(db, &mut skipped).await?;
+        memory.is_whole = skipped.is_empty();
         Ok(Loaded {
             memory,
             desired,
             files,
-            vm: self.vm(db, &mut skipped).await?,
+            vm,
+            account: account.into_iter().next(),
             skipped,
         })
     }
@@ -133,6 +146,22 @@ async fn bindings(
     let read = all(db, "SELECT name, volume_id, uid, mark FROM vd_bindings").await?;
     let bindings = rows::each("vd_bindings", &read, skipped, rows::binding);
     Ok(bindings.into_iter().collect())
+}
+
+async fn pauses(
+    db: &mut SqliteConnection,
+    now: Now,
+    skipped: &mut Vec<Skipped>,
+) -> Result<Pauses, StoreError> {
+    let read = all(db, "SELECT name, until_at, reason FROM vd_pauses").await?;
+    let mut pauses = Pauses::default();
+    for (name, pause) in rows::each("vd_pauses", &read, skipped, |row| rows::pause(row, now)) {
+        match name {
+            Some(name) => drop(pauses.volumes.insert(name, pause)),
+            None => pauses.all = Some(pause),
+        }
+    }
+    Ok(pauses)
 }
 
 impl Loaded {

@@ -11,10 +11,10 @@ use super::journal::{JournalRow, Settled};
 use crate::model::action::Mark;
 use crate::model::desired::Generation;
 use crate::model::memory::{
-    AcceptedView, Binding, FailureClass, ImpliedStep, Intent, Outcome, Progress, Resolution,
+    AcceptedView, Binding, FailureClass, ImpliedStep, Intent, Outcome, Pause, Progress, Resolution,
 };
 use crate::model::{
-    Action, Cause, DesiredVolume, ExportName, Owner, Presence, SourceFile, SpecUid, Timestamp,
+    Action, Cause, DesiredVolume, ExportName, Now, Owner, Presence, SourceFile, SpecUid, Timestamp,
     VmId, VolumeId, VolumeName,
 };
 use crate::spec;
@@ -312,15 +312,32 @@ fn class(text: &str) -> Result<FailureClass, Unreadable> {
         .ok_or_else(|| format!("{text:?} is no class of failure"))
 }
 
-/// `id, name, kind, owner, created_at`
-pub(super) type ImpliedRow = (String, String, String, String, i64);
+/// `id, name, kind, cause, owner, created_at`
+pub(super) type ImpliedRow = (String, String, String, String, String, i64);
 
-pub(super) fn implied(row: ImpliedRow) -> Result<ImpliedStep, Unreadable> {
-    let (_, name, kind, owner, at) = row;
+pub(super) fn implied(row: ImpliedRow, now: Now) -> Result<ImpliedStep, Unreadable> {
+    let (_, name, kind, cause, owner, at) = row;
     Ok(ImpliedStep {
         name: VolumeName::try_from(name).map_err(text)?,
         kind,
+        cause: self::cause(&cause)?,
         owner: Owner::try_from(owner).map_err(text)?,
-        at: Timestamp::from_millis(at),
+        at: now.boot_of(Timestamp::from_millis(at)),
     })
 }
+
+/// `name, until_at, reason`
+pub(super) type PauseRow = (String, i64, String);
+
+/// A pause, and the spec it is of; `None`: of everything.
+pub(super) fn pause(row: PauseRow, now: Now) -> Result<(Option<VolumeName>, Pause), Unreadable> {
+    let (name, until, reason) = row;
+    let name = (name != EVERYTHING)
+        .then(|| VolumeName::try_from(name).map_err(text))
+        .transpose()?;
+    let until = now.boot_of(Timestamp::from_millis(until));
+    Ok((name, Pause { until, reason }))
+}
+
+/// What stands for all specs where a name is written; no spec has such a name.
+pub(super) const EVERYTHING: &str = "*";

@@ -1,7 +1,7 @@
 //! The contract that every database must keep, as functions over an empty store; and
 //! what holds for SQLite files only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +13,13 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::model::action::{Claim, Mark};
 use crate::model::memory::{
-    AcceptedView, Binding, FailureClass, ImpliedStep, Intent, Outcome, Progress, Resolution,
+    AcceptedView, Binding, FailureClass, ImpliedStep, Intent, Outcome, Pause, Pauses, Progress,
+    Resolution,
 };
 use crate::model::{
-    AcceptedDocument, Action, BootTime, ByteSize, Cause, ExportName, FileProblem, FileState,
-    IntentId, JobId, Now, OfferingId, Owner, Presence, SourceChange, SourceFile, SpecUid,
-    Timestamp, VmId, VolumeDocument, VolumeId, VolumeName, ZoneId,
+    AcceptedDocument, AccountMark, Action, BootTime, ByteSize, Cause, ExportName, FileProblem,
+    FileState, IntentId, JobId, Now, OfferingId, Owner, Presence, SourceChange, SourceFile,
+    SpecUid, Timestamp, VmId, VolumeDocument, VolumeId, VolumeName, ZoneId,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -213,6 +214,8 @@ contract! { memory();
     export_names_stay_with_their_volume
     resolutions_and_views_are_replaced
     a_store_belongs_to_one_vm
+    pauses_are_kept_until_they_end
+    what_was_disowned_and_the_account_are_remembered
     a_lost_lease_stops_every_write
     a_dropped_write_changes_nothing
     a_row_that_cannot_be_understood_is_isolated
@@ -230,6 +233,46 @@ mod contract {
         assert!(loaded.desired.is_empty() && loaded.files.is_empty());
         assert_eq!((loaded.vm, loaded.skipped), (None, vec![]));
         assert_eq!(store.epoch(), Some(1));
+    }
+
+    pub async fn pauses_are_kept_until_they_end(store: Store) {
+        with_spec(&store, "a").await;
+        let (a, b) = (name("a"), name("b"));
+        assert!(store.pause(Some(&a), LATER, "first").await.unwrap());
+        assert!(store.pause(Some(&a), LATER, "restore").await.unwrap());
+        assert!(
+            !store.pause(Some(&b), LATER, "").await.unwrap(),
+            "no such spec"
+        );
+        assert!(store.pause(None, NOW, "storage").await.unwrap());
+        let pauses = store.load().await.unwrap().memory.pauses;
+        let now = store.clock.now();
+        let pause = |until, reason: &str| Pause {
+            until: now.boot_of(until),
+            reason: reason.to_owned(),
+        };
+        assert_eq!(pauses.all, Some(pause(NOW, "storage")));
+        let volumes: Vec<_> = pauses.volumes.clone().into_iter().collect();
+        assert_eq!(volumes, [(a.clone(), pause(LATER, "restore"))]);
+        assert_eq!(pauses.of(&a, now.boot), Some(&pause(LATER, "restore")));
+        assert_eq!(pauses.of(&b, now.boot), None, "everything's is over");
+        assert!(store.resume(Some(&a)).await.unwrap());
+        assert!(!store.resume(Some(&a)).await.unwrap(), "over already");
+        assert!(store.resume(None).await.unwrap());
+        assert_eq!(store.load().await.unwrap().memory.pauses, Pauses::default());
+    }
+
+    pub async fn what_was_disowned_and_the_account_are_remembered(store: Store) {
+        let uid = SpecUid::new(uuid::Uuid::from_u128(77));
+        for _ in 0..2 {
+            store.disown(&[(uid, volume(7))]).await.unwrap();
+        }
+        for mark in ["old", "new"] {
+            store.put_account(&AccountMark::new(mark)).await.unwrap();
+        }
+        let loaded = store.load().await.unwrap();
+        assert_eq!(loaded.memory.disowned, BTreeSet::from([uid]));
+        assert_eq!(loaded.account, Some(AccountMark::new("new")));
     }
 
     pub async fn specs_keep_their_uid_and_count_real_changes(store: Store) {
@@ -648,12 +691,14 @@ mod contract {
             store.settle(&intent, &outcome, &none, LATER).await.unwrap();
         }
         let steps = store.load().await.unwrap().memory.implied;
-        let expected = [2, 3].map(|seconds| ImpliedStep {
-            name: name("a"),
-            kind: "Attach".to_owned(),
-            owner: Owner::File("/specs/a.yaml".to_owned()),
-            at: at(seconds),
-        });
+        let expected =
+            [(2, Cause::Edited), (3, Cause::Abandoned)].map(|(seconds, cause)| ImpliedStep {
+                name: name("a"),
+                kind: "Attach".to_owned(),
+                cause,
+                owner: Owner::File("/specs/a.yaml".to_owned()),
+                at: store.clock.now().boot_of(at(seconds)),
+            });
         assert_eq!(steps, expected);
     }
 
@@ -998,7 +1043,7 @@ async fn another_schema_is_refused_and_left_alone() {
             newer,
             StoreError::NewerSchema {
                 found: 99,
-                known: 2
+                known: super::schema::KNOWN
             }
         ),
         "{newer}"
@@ -1011,7 +1056,13 @@ async fn another_schema_is_refused_and_left_alone() {
     std::fs::write(&empty, "").unwrap();
     let older = Store::open_read_only(&url(&empty)).await.unwrap_err();
     assert!(
-        matches!(older, StoreError::OlderSchema { found: 0, known: 2 }),
+        matches!(
+            older,
+            StoreError::OlderSchema {
+                found: 0,
+                known: super::schema::KNOWN
+            }
+        ),
         "{older}"
     );
 }

@@ -85,7 +85,11 @@ fn spans(text: &str) -> Vec<&str> {
 fn subcommands(code: &str) -> Vec<&str> {
     code.split("volume-daemon ")
         .skip(1)
-        .filter_map(|rest| rest.split(|c: char| !c.is_ascii_lowercase()).next())
+        .filter_map(|rest| {
+            rest.split(|c: char| !c.is_ascii_lowercase() && c != '-')
+                .next()
+        })
+        .map(|word| word.trim_end_matches('-'))
         .filter(|word| !word.is_empty())
         .collect()
 }

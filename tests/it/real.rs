@@ -9,6 +9,7 @@ mod client;
 mod crash;
 mod daemon;
 mod foreign;
+mod hands_off;
 mod outage;
 mod rig;
 mod secrets;

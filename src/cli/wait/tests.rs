@@ -68,7 +68,7 @@ fn targets_are_volumes() {
         assert_eq!(text.parse(), Ok(pg.clone()), "{text}");
     }
     for (text, says) in [
-        ("vm/pg", "only volumes"),
+        ("vm/pg", "expected a volume"),
         ("volume/", "1-63 characters"),
         ("volume/PG", "1-63 characters"),
     ] {

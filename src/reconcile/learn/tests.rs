@@ -1,6 +1,8 @@
 use super::super::fixture::*;
 use super::*;
-use crate::model::ByteSize;
+use crate::model::{AccountMark, ByteSize};
+use crate::plan::Policy;
+use crate::reconcile::Pace;
 use crate::reconcile::core::{Effect, Event};
 
 fn read(volume: CloudVolume, begun: u64) -> CloudAnswer {
@@ -294,4 +296,45 @@ fn a_vanished_attachment_is_timed_from_when_it_was_first_seen_gone() {
     assert_eq!(see(volume(1), 20), Some(now(20).boot));
     assert_eq!(see(volume(1), 30), Some(now(20).boot));
     assert_eq!(see(attached(1, HERE), 40), None);
+}
+
+/// What a loop makes of a first listing of these volumes and VMs, with keys that were never
+/// used before: whether it believes it, and what it wants to be remembered.
+fn believes(bound_to: &[u32], volumes: Vec<CloudVolume>, vms: &[VmId]) -> (bool, usize) {
+    let mark = AccountMark::new("another");
+    let mut memory = bound(bound_to);
+    memory.account = Account::Unproven(mark.clone());
+    let mut core = Core::new(memory, Policy::default(), Pace::default(), 1);
+    core.handle(Event::Host(host(&[], at(1))), now(0));
+    let mut answer = listing(volumes, at(2));
+    if let Some(listing) = &mut answer.listing {
+        listing.vms.retain(|vm| vms.contains(&vm.id));
+    }
+    core.handle(Event::Cloud(full(), Ok(Box::new(answer))), now(0));
+    let proven = core.world().memory.account == Account::Proven;
+    assert_eq!(core.world().observed.cloud.listed.is_ok(), proven);
+    let remembered = |memo: &&Memo| **memo == Memo::Account(mark.clone());
+    (proven, core.memos.iter().filter(remembered).count())
+}
+
+#[test]
+fn another_account_has_to_show_this_vm_and_a_bound_volume() {
+    let seen = || vec![volume(1)];
+    assert_eq!(believes(&[1, 2], seen(), &[HERE]), (true, 1));
+    assert_eq!(believes(&[1, 2], seen(), &[]), (false, 0), "not this VM");
+    assert_eq!(believes(&[1, 2], vec![], &[HERE]), (false, 0), "no volume");
+    assert_eq!(believes(&[], vec![], &[]), (true, 1), "nothing to lose yet");
+}
+
+#[test]
+fn claims_that_the_store_does_not_know_are_looked_for_in_each_listing() {
+    let (mut core, _) = Seen {
+        cloud: vec![volume(1)],
+        ..Seen::nothing(vec![want(1)])
+    }
+    .start(bound(&[1]));
+    assert_eq!(core.world().memory.unknown_claims, []);
+    let answer = listed(vec![volume(1), volume(2)], 2_000_000);
+    core.handle(Event::Cloud(full(), Ok(Box::new(answer))), now(10));
+    assert_eq!(core.world().memory.unknown_claims, [volume_id(2)]);
 }

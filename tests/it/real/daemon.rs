@@ -55,10 +55,15 @@ impl Daemon {
 
     /// Sends a signal and waits until it ended.
     pub async fn signal(&mut self, signal: Signal) -> ExitStatus {
+        self.send(signal);
+        self.0.wait().await.expect("our child")
+    }
+
+    /// Sends a signal that does not end it.
+    pub fn send(&self, signal: Signal) {
         let pid = self.0.id().expect("it runs");
         let pid = Pid::from_raw(i32::try_from(pid).expect("process ids are i32"));
         kill(pid, signal).expect("it runs");
-        self.0.wait().await.expect("our child")
     }
 
     /// The processor time it has used, in clock ticks (proc_pid_stat(5)).

@@ -20,8 +20,10 @@ use volume_daemon::nbd::NbdAddress;
 use volume_daemon::nbd::spawn::SpawnedQsd;
 use volume_daemon::reconcile::report::{Report, VolumeStatus};
 use volume_daemon::sim::server::HostConfig;
-use volume_daemon::sim::world::{ADMIN_API_KEY, ADMIN_SECRET_KEY, Latencies, Settings};
-use volume_daemon::sim::{ClockMode, Handle, SimConfig, serve};
+use volume_daemon::sim::world::{
+    ADMIN_API_KEY, ADMIN_SECRET_KEY, Latencies, Limits, Role, Settings,
+};
+use volume_daemon::sim::{ClockMode, Front, Handle, SimConfig, serve};
 
 use super::daemon::Daemon;
 use super::tap::Tap;
@@ -198,6 +200,52 @@ impl Rig {
     /// Kills the daemon where it stands.
     pub async fn kill(&mut self) {
         self.daemon.take().expect("a daemon").kill().await;
+    }
+
+    /// Sends the daemon a signal that does not end it.
+    pub fn send(&self, signal: Signal) {
+        self.daemon.as_ref().expect("a daemon").send(signal);
+    }
+
+    /// Adds an account to CloudStack that sees nothing of what others own.
+    pub fn add_user(&self, name: &str, api_key: &str, secret_key: &str) {
+        let add = |front: &mut Front| {
+            let world = front.world_mut();
+            let account = world.add_account(name, api_key, secret_key);
+            world.restrict_account(account, Role::User, Limits::default(), &[]);
+        };
+        self.sim.with(add).expect("a world");
+    }
+
+    /// Runs another subcommand with the settings of this site; exit code, and what it said.
+    pub async fn cli(&self, arguments: &[&str]) -> (i32, String) {
+        let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_volume-daemon"))
+            .arg("--config")
+            .arg(self.path("config.toml"))
+            .args(arguments)
+            .env_clear()
+            .kill_on_drop(true)
+            .output();
+        let output = timeout(PATIENCE, output).await.expect("in time");
+        let output = output.expect("the binary");
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).expect("UTF-8");
+        (output.status.code().expect("not killed"), said)
+    }
+
+    /// Waits until the log has a line with all of this.
+    pub async fn logs(&self, parts: &[&str]) {
+        let waiting = async {
+            while !self
+                .log()
+                .lines()
+                .any(|line| parts.iter().all(|part| line.contains(part)))
+            {
+                clock::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let ended = timeout(PATIENCE, waiting).await;
+        assert!(ended.is_ok(), "the log never said {parts:?}");
     }
 
     /// Ends the daemon as an administrator does; says how long that took.

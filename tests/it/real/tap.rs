@@ -24,6 +24,7 @@ struct State {
     passed: Mutex<Vec<String>>,
     hold: Mutex<Option<Moment>>,
     held: Notify,
+    released: Notify,
 }
 
 /// The proxy.
@@ -78,9 +79,14 @@ impl Tap {
         *self.state.hold.lock().expect("no holder panics") = Some(at);
     }
 
-    /// Waits until it holds on. That connection never goes on.
+    /// Waits until it holds on. That connection goes on when it is released, if ever.
     pub async fn held(&self) {
         self.state.held.notified().await;
+    }
+
+    /// Lets what is held go on.
+    pub fn release(&self) {
+        self.state.released.notify_one();
     }
 }
 
@@ -94,7 +100,7 @@ impl State {
     async fn moment(&self, is_now: impl FnOnce(&mut Moment) -> bool) {
         if self.takes(is_now) {
             self.held.notify_one();
-            std::future::pending::<()>().await;
+            self.released.notified().await;
         }
     }
 
