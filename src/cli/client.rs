@@ -115,6 +115,15 @@ impl ClientError {
         }
     }
 
+    /// Whether it is worth asking again: the daemon may be starting, stopping or busy.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Absent { .. } | Self::Silent { .. } | Self::Broken { .. } => true,
+            Self::Status { status, .. } => status.is_server_error(),
+            Self::Denied { .. } | Self::Body { .. } => false,
+        }
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         let text = match self {

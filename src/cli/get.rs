@@ -5,10 +5,12 @@ use std::time::Duration;
 use anstyle::Style;
 use comfy_table::Cell;
 use serde::Serialize;
+use serde_json::Value;
 
+use self::listing::{Line, Listing};
 use super::client::{self, Source};
 use super::output::{
-    BAD, Exit, Failure, GOOD, Io, PENDING, cell, not_found, or_empty, plain, printable, span, table,
+    BAD, Exit, Failure, GOOD, Io, PENDING, cell, not_found, or_empty, plain, printable, span,
 };
 use crate::clock::Clock;
 use crate::config::Config;
@@ -20,12 +22,14 @@ use crate::reconcile::report::{
 use crate::store::{IntentFilter, JournalRow};
 
 mod files;
+mod listing;
+mod watch;
 
 /// How many calls are listed unless more are asked for.
 const LIMIT: u32 = 20;
 
 /// Lists volumes, calls to CloudStack, exports, or sources of knowledge.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
 Kinds:
   volumes   specs, and what became of them
@@ -41,7 +45,14 @@ Examples:
   volume-daemon get exports -o wide
   volume-daemon get sources                       spec files with mistakes, and where these are
   volume-daemon get sources -o wide               every spec file
-  volume-daemon get sources a.yaml                this file")]
+  volume-daemon get sources a.yaml                this file
+  volume-daemon get volumes --watch               then one line for each change, until Ctrl-C
+  volume-daemon get intents --open -w -o json     one JSON document a line for each change
+
+With --watch the list is printed once, and after that whatever is new, has changed or is gone, as it
+happens; growing ages alone are no change. A daemon that goes away is waited for.
+
+Exit codes: 0 it was listed, 1 it could not be read or has no such name, 3 usage, 130 Ctrl-C.")]
 pub struct Args {
     /// What to list
     #[arg(value_enum)]
@@ -57,6 +68,9 @@ pub struct Args {
     /// At most so many calls (intents; 20 unless given)
     #[arg(long, value_name = "N")]
     limit: Option<u32>,
+    /// Go on, and show what changes, until Ctrl-C (needs the daemon)
+    #[arg(short, long, conflicts_with = "offline")]
+    watch: bool,
     #[command(flatten)]
     source: Source,
 }
@@ -81,7 +95,7 @@ enum Output {
     Table,
     // All columns.
     Wide,
-    // For programs: a list, or one object if a name is given.
+    // For programs: a list, or one object if a name is given; watching: one line for each change.
     Json,
 }
 
@@ -96,17 +110,7 @@ pub async fn run(
     clock: &dyn Clock,
     io: &mut Io<'_>,
 ) -> anyhow::Result<Exit> {
-    if args.kind == Kind::Intents {
-        let filter = filter(args)?;
-        let rows = client::intents(config, &args.source, filter, io).await?;
-        match args.output {
-            Output::Json => io.json(&rows)?,
-            Output::Table => io.text(&intents(&printable(&rows)?, false, clock.now().wall))?,
-            Output::Wide => io.text(&intents(&printable(&rows)?, true, clock.now().wall))?,
-        }
-        return Ok(Exit::Fine);
-    }
-    if args.open || args.limit.is_some() {
+    if args.kind != Kind::Intents && (args.open || args.limit.is_some()) {
         return Err(Failure {
             message: "--open and --limit are about intents".to_owned(),
             hint: Some("volume-daemon get intents --open".to_owned()),
@@ -114,16 +118,48 @@ pub async fn run(
         }
         .into());
     }
-    let mut report = client::report(config, &args.source, &[], io).await?;
+    if args.watch {
+        return watch::run(args, config, clock, io).await;
+    }
+    let answer = match args.kind {
+        Kind::Intents => {
+            Answer::Journal(client::intents(config, &args.source, filter(args)?, io).await?)
+        }
+        Kind::Volumes | Kind::Exports | Kind::Sources => {
+            Answer::Report(client::report(config, &args.source, &[], io).await?)
+        }
+    };
     match args.output {
-        Output::Json => json(args, &report, io)?,
+        Output::Json => io.json(&json(args, &answer)?)?,
         Output::Table | Output::Wide => {
-            report = printable(&report)?;
-            let wide = args.output == Output::Wide;
-            io.text(&list(args, &report, wide, clock.now().wall)?)?;
+            io.text(&list(args, &answer.printable()?, clock.now().wall)?)?;
         }
     }
     Ok(Exit::Fine)
+}
+
+/// What a list is made from.
+enum Answer {
+    /// Volumes, exports and sources.
+    Report(Report),
+    /// Intents.
+    Journal(Vec<JournalRow>),
+}
+
+impl Answer {
+    /// The same with all texts as people may see them.
+    fn printable(&self) -> anyhow::Result<Self> {
+        Ok(match self {
+            Self::Report(report) => Self::Report(printable(report)?),
+            Self::Journal(rows) => Self::Journal(printable(rows)?),
+        })
+    }
+}
+
+impl Args {
+    fn wide(&self) -> bool {
+        self.output == Output::Wide
+    }
 }
 
 fn filter(args: &Args) -> anyhow::Result<IntentFilter> {
@@ -139,45 +175,101 @@ fn filter(args: &Args) -> anyhow::Result<IntentFilter> {
     })
 }
 
-fn json(args: &Args, report: &Report, io: &mut Io<'_>) -> anyhow::Result<()> {
+/// A list for programs; a named item is one object, so that `jq .phase` works.
+fn json(args: &Args, answer: &Answer) -> anyhow::Result<Value> {
+    let mut items: Vec<Value> = items(args, answer)?
+        .into_iter()
+        .map(|item| item.json)
+        .collect();
+    let is_one = args.name.is_some() && args.kind != Kind::Intents && items.len() == 1;
+    Ok(match items.pop() {
+        Some(one) if is_one => one,
+        last => {
+            items.extend(last);
+            Value::Array(items)
+        }
+    })
+}
+
+/// One thing in a list for programs.
+struct Item {
+    /// What tells it from the others.
+    key: String,
+    json: Value,
+}
+
+fn items(args: &Args, answer: &Answer) -> anyhow::Result<Vec<Item>> {
+    let report = match answer {
+        Answer::Journal(rows) => {
+            let rows = rows.iter();
+            return rows
+                .map(|row| item(&row.intent.id.to_string(), row))
+                .collect();
+        }
+        Answer::Report(report) => report,
+    };
     match args.kind {
-        Kind::Volumes => items(&pick(args, "volume", &report.volumes)?, args, io),
-        Kind::Exports => items(&pick(args, "export", &report.exports)?, args, io),
+        Kind::Volumes => {
+            let volumes = pick(args, "volume", &report.volumes)?.into_iter();
+            volumes.map(|one| item(one.name(), one)).collect()
+        }
+        Kind::Exports => {
+            let exports = pick(args, "export", &report.exports)?.into_iter();
+            exports.map(|one| item(one.name(), one)).collect()
+        }
         Kind::Sources | Kind::Intents => match file(args, report) {
-            Some(file) => io.json(file),
+            Some(file) => Ok(vec![item(&file.path, file)?]),
             None => {
-                let sources = sources_in(args, report)?;
-                let known: Vec<_> = sources
-                    .iter()
-                    .map(|source| WithFiles::of(source, report))
-                    .collect();
-                items(&known.iter().collect::<Vec<_>>(), args, io)
+                let sources = sources_in(args, report)?.into_iter();
+                sources
+                    .map(|one| item(one.name(), &WithFiles::of(one, report)))
+                    .collect()
             }
         },
     }
 }
 
-/// A named item is one object, so that `jq .phase` works.
-fn items<T: Serialize>(items: &[&T], args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
-    match (items, &args.name) {
-        ([one], Some(_)) => io.json(one),
-        (all, _) => io.json(&all),
-    }
+fn item(key: &str, value: &impl Serialize) -> anyhow::Result<Item> {
+    Ok(Item {
+        key: key.to_owned(),
+        json: serde_json::to_value(value)?,
+    })
 }
 
 /// A list for people.
-fn list(args: &Args, report: &Report, wide: bool, now: Timestamp) -> Result<String, Failure> {
+fn list(args: &Args, answer: &Answer, now: Timestamp) -> Result<String, Failure> {
+    let mut text = listing(args, answer, now)?.text();
+    let Answer::Report(report) = answer else {
+        return Ok(text);
+    };
+    if args.kind == Kind::Sources {
+        let reading = files::Reading::of(report, now);
+        if let Some(file) = file(args, report) {
+            return Ok(files::one(file, reading));
+        }
+        if sources_in(args, report)?.iter().any(|one| is_specs(one)) {
+            text += "\n";
+            text += &files::summary(&report.files, args.wide(), reading);
+        }
+    }
+    Ok(text)
+}
+
+/// The table of a list; for sources without the spec files, which are a table of their own.
+fn listing(args: &Args, answer: &Answer, now: Timestamp) -> Result<Listing, Failure> {
+    let wide = args.wide();
+    let report = match answer {
+        Answer::Journal(rows) => return Ok(journal(rows, wide, now)),
+        Answer::Report(report) => report,
+    };
     let elapsed = now.since(report.at);
     Ok(match args.kind {
         Kind::Volumes => volumes(&pick(args, "volume", &report.volumes)?, wide, elapsed),
         Kind::Exports => exports(&pick(args, "export", &report.exports)?, wide),
-        Kind::Sources | Kind::Intents => {
-            let reading = files::Reading { now, elapsed };
-            match file(args, report) {
-                Some(file) => files::one(file, reading),
-                None => sources(args, report, wide, reading)?,
-            }
-        }
+        Kind::Sources | Kind::Intents => match file(args, report) {
+            Some(_) => sources(&[], elapsed),
+            None => sources(&sources_in(args, report)?, elapsed),
+        },
     })
 }
 
@@ -273,17 +365,14 @@ pub(super) fn age(age_ms: Option<u64>, elapsed: Duration) -> String {
         .unwrap_or_default()
 }
 
-fn volumes(volumes: &[&VolumeStatus], wide: bool, elapsed: Duration) -> String {
-    if volumes.is_empty() {
-        return "no volumes are declared\n".to_owned();
-    }
+fn volumes(volumes: &[&VolumeStatus], wide: bool, elapsed: Duration) -> Listing {
     let mut header = vec![
         "NAME", "PHASE", "REASON", "SIZE", "VM", "DEVICE", "EXPORT", "READ",
     ];
     if wide {
         header.extend(["VOLUME", "SERIAL", "GENERATION", "OWNER", "MESSAGE"]);
     }
-    let rows = volumes.iter().map(|volume| {
+    let lines = volumes.iter().map(|volume| {
         let mut row = vec![
             plain(&volume.name),
             cell(format!("{:?}", volume.phase), phase_style(volume.phase)),
@@ -303,9 +392,13 @@ fn volumes(volumes: &[&VolumeStatus], wide: bool, elapsed: Duration) -> String {
                 plain(&volume.message),
             ]);
         }
-        row
+        Line::new(&volume.name, row)
     });
-    table(&header, rows)
+    Listing {
+        empty: "no volumes are declared",
+        lines: lines.collect(),
+        header,
+    }
 }
 
 /// Why a volume is in its phase: what holds it, or the step that is due.
@@ -321,15 +414,12 @@ fn vm(volume: &VolumeStatus) -> String {
     }
 }
 
-fn exports(exports: &[&ExportStatus], wide: bool) -> String {
-    if exports.is_empty() {
-        return "the NBD server serves nothing\n".to_owned();
-    }
+fn exports(exports: &[&ExportStatus], wide: bool) -> Listing {
     let mut header = vec!["NAME", "VOLUME", "SIZE", "MODE", "STATE"];
     if wide {
         header.push("BYTES");
     }
-    let rows = exports.iter().map(|export| {
+    let lines = exports.iter().map(|export| {
         let (state, style) = match (export.draining, &export.volume, export.proven) {
             (true, _, _) => ("Draining", PENDING),
             (false, None, _) => ("Foreign", Style::new()),
@@ -346,50 +436,55 @@ fn exports(exports: &[&ExportStatus], wide: bool) -> String {
         if wide {
             row.push(plain(export.size.as_bytes()));
         }
-        row
+        Line::new(&export.name, row)
     });
-    table(&header, rows)
+    Listing {
+        empty: "the NBD server serves nothing",
+        lines: lines.collect(),
+        header,
+    }
 }
 
-fn sources(
-    args: &Args,
-    report: &Report,
-    wide: bool,
-    reading: files::Reading,
-) -> Result<String, Failure> {
-    let sources = sources_in(args, report)?;
-    let rows = sources.iter().map(|source| {
-        let state = if source.ok {
+fn sources(sources: &[&SourceStatus], elapsed: Duration) -> Listing {
+    let lines = sources.iter().map(|source| {
+        let (state, style) = if source.ok {
             ("Ok", GOOD)
         } else {
             ("Failing", BAD)
         };
-        vec![
+        let row = vec![
             plain(&source.name),
-            cell(state.0, state.1),
-            plain(age(source.age_ms, reading.elapsed)),
+            cell(state, style),
+            plain(age(source.age_ms, elapsed)),
             plain(source.message.as_deref().unwrap_or_default()),
-        ]
+        ];
+        Line::new(&source.name, row)
     });
-    let mut text = table(&["NAME", "STATE", "READ", "MESSAGE"], rows);
-    if sources.iter().any(|source| is_specs(source)) {
-        text += "\n";
-        text += &files::summary(&report.files, wide, reading);
+    Listing {
+        empty: "no such source",
+        header: vec!["NAME", "STATE", "READ", "MESSAGE"],
+        lines: lines.collect(),
     }
-    Ok(text)
 }
 
 /// The journal for people.
 pub fn intents(rows: &[JournalRow], wide: bool, now: Timestamp) -> String {
-    if rows.is_empty() {
-        return "no such calls are in the journal\n".to_owned();
-    }
+    journal(rows, wide, now).text()
+}
+
+fn journal(rows: &[JournalRow], wide: bool, now: Timestamp) -> Listing {
     let mut header = vec!["AGE", "VOLUME", "ACTION", "CAUSE", "STATE"];
     if wide {
         header.extend(["TOOK", "JOB", "ID", "GENERATION", "OWNER", "MESSAGE"]);
     }
-    let rows = rows.iter().map(|row| journal_row(row, wide, now));
-    table(&header, rows)
+    let lines = rows
+        .iter()
+        .map(|row| Line::new(row.intent.id, journal_row(row, wide, now)));
+    Listing {
+        empty: "no such calls are in the journal",
+        lines: lines.collect(),
+        header,
+    }
 }
 
 fn journal_row(row: &JournalRow, wide: bool, now: Timestamp) -> Vec<Cell> {
