@@ -1,28 +1,22 @@
 //! `volume-daemon get`: tables of volumes, calls, exports and sources.
 
-use std::time::Duration;
-
-use anstyle::Style;
-use comfy_table::Cell;
 use serde::Serialize;
-use serde_json::Value;
 
-use self::listing::{Line, Listing};
+use self::listing::Listing;
+pub use self::tables::intents;
+pub(super) use self::tables::{age, phase_style};
+use self::tables::{exports, journal, sources, volumes};
 use super::client::{self, Source};
-use super::output::{
-    BAD, Exit, Failure, GOOD, Io, PENDING, cell, not_found, or_empty, plain, printable, span,
-};
+use super::output::{Exit, Failure, Io, not_found, printable};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::model::memory::{Outcome, Progress};
 use crate::model::{Timestamp, VolumeName};
-use crate::reconcile::report::{
-    ExportStatus, FileStatus, Phase, Report, SourceStatus, VolumeStatus,
-};
+use crate::reconcile::report::{ExportStatus, FileStatus, Report, SourceStatus, VolumeStatus};
 use crate::store::{IntentFilter, JournalRow};
 
 mod files;
 mod listing;
+mod tables;
 mod watch;
 
 /// How many calls are listed unless more are asked for.
@@ -130,7 +124,7 @@ pub async fn run(
         }
     };
     match args.output {
-        Output::Json => io.json(&json(args, &answer)?)?,
+        Output::Json => json(args, &answer, io)?,
         Output::Table | Output::Wide => {
             io.text(&list(args, &answer.printable()?, clock.now().wall)?)?;
         }
@@ -175,64 +169,61 @@ fn filter(args: &Args) -> anyhow::Result<IntentFilter> {
     })
 }
 
-/// A list for programs; a named item is one object, so that `jq .phase` works.
-fn json(args: &Args, answer: &Answer) -> anyhow::Result<Value> {
-    let mut items: Vec<Value> = items(args, answer)?
-        .into_iter()
-        .map(|item| item.json)
-        .collect();
-    let is_one = args.name.is_some() && args.kind != Kind::Intents && items.len() == 1;
-    Ok(match items.pop() {
-        Some(one) if is_one => one,
-        last => {
-            items.extend(last);
-            Value::Array(items)
-        }
-    })
-}
-
-/// One thing in a list for programs.
-struct Item {
-    /// What tells it from the others.
-    key: String,
-    json: Value,
-}
-
-fn items(args: &Args, answer: &Answer) -> anyhow::Result<Vec<Item>> {
-    let report = match answer {
-        Answer::Journal(rows) => {
-            let rows = rows.iter();
-            return rows
-                .map(|row| item(&row.intent.id.to_string(), row))
-                .collect();
-        }
-        Answer::Report(report) => report,
-    };
-    match args.kind {
-        Kind::Volumes => {
-            let volumes = pick(args, "volume", &report.volumes)?.into_iter();
-            volumes.map(|one| item(one.name(), one)).collect()
-        }
-        Kind::Exports => {
-            let exports = pick(args, "export", &report.exports)?.into_iter();
-            exports.map(|one| item(one.name(), one)).collect()
-        }
-        Kind::Sources | Kind::Intents => match file(args, report) {
-            Some(file) => Ok(vec![item(&file.path, file)?]),
-            None => {
-                let sources = sources_in(args, report)?.into_iter();
-                sources
-                    .map(|one| item(one.name(), &WithFiles::of(one, report)))
-                    .collect()
-            }
-        },
+/// Writes a list for programs; a named item is one object, so that `jq .phase` works.
+fn json(args: &Args, answer: &Answer, io: &mut Io<'_>) -> anyhow::Result<()> {
+    let items = objects(args, answer)?;
+    match (items.as_slice(), &args.name) {
+        ([one], Some(_)) if args.kind != Kind::Intents => io.json(one),
+        (all, _) => io.json(&all),
     }
 }
 
-fn item(key: &str, value: &impl Serialize) -> anyhow::Result<Item> {
-    Ok(Item {
-        key: key.to_owned(),
-        json: serde_json::to_value(value)?,
+/// One thing in a list for programs.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Object<'a> {
+    Volume(&'a VolumeStatus),
+    Export(&'a ExportStatus),
+    Source(WithFiles<'a>),
+    File(&'a FileStatus),
+    Call(&'a JournalRow),
+}
+
+impl Object<'_> {
+    /// What tells it from the others.
+    fn key(&self) -> String {
+        match self {
+            Self::Volume(volume) => volume.name.to_string(),
+            Self::Export(export) => export.name.to_string(),
+            Self::Source(WithFiles { source, .. }) => source.name.clone(),
+            Self::File(file) => file.path.clone(),
+            Self::Call(row) => row.intent.id.to_string(),
+        }
+    }
+}
+
+fn objects<'a>(args: &Args, answer: &'a Answer) -> Result<Vec<Object<'a>>, Failure> {
+    let report = match answer {
+        Answer::Journal(rows) => return Ok(rows.iter().map(Object::Call).collect()),
+        Answer::Report(report) => report,
+    };
+    Ok(match args.kind {
+        Kind::Volumes => {
+            let volumes = pick(args, "volume", &report.volumes)?.into_iter();
+            volumes.map(Object::Volume).collect()
+        }
+        Kind::Exports => {
+            let exports = pick(args, "export", &report.exports)?.into_iter();
+            exports.map(Object::Export).collect()
+        }
+        Kind::Sources | Kind::Intents => match file(args, report) {
+            Some(file) => vec![Object::File(file)],
+            None => {
+                let sources = sources_in(args, report)?.into_iter();
+                let known = sources.map(|source| WithFiles::of(source, report));
+                known.map(Object::Source).collect()
+            }
+        },
     })
 }
 
@@ -347,186 +338,6 @@ fn pick<'a, T: Named>(args: &Args, what: &str, items: &'a [T]) -> Result<Vec<&'a
         Some(item) => Ok(vec![item]),
         None => Err(not_found(what, name, items.iter().map(Named::name))),
     }
-}
-
-pub(super) const fn phase_style(phase: Phase) -> Style {
-    match phase {
-        Phase::Ready => GOOD,
-        Phase::Progressing | Phase::Waiting | Phase::Unknown => PENDING,
-        Phase::Blocked => BAD,
-        Phase::Held | Phase::Released => Style::new(),
-    }
-}
-
-/// An age at `at`, `elapsed` later.
-pub(super) fn age(age_ms: Option<u64>, elapsed: Duration) -> String {
-    age_ms
-        .map(|age| span(Duration::from_millis(age).saturating_add(elapsed)))
-        .unwrap_or_default()
-}
-
-fn volumes(volumes: &[&VolumeStatus], wide: bool, elapsed: Duration) -> Listing {
-    let mut header = vec![
-        "NAME", "PHASE", "REASON", "SIZE", "VM", "DEVICE", "EXPORT", "READ",
-    ];
-    if wide {
-        header.extend(["VOLUME", "SERIAL", "GENERATION", "OWNER", "MESSAGE"]);
-    }
-    let lines = volumes.iter().map(|volume| {
-        let mut row = vec![
-            plain(&volume.name),
-            cell(format!("{:?}", volume.phase), phase_style(volume.phase)),
-            plain(reason(volume)),
-            plain(or_empty(volume.capacity.cloud)),
-            plain(vm(volume)),
-            plain(or_empty(volume.device.as_ref().map(|device| &device.path))),
-            plain(or_empty(volume.export.as_ref().map(|export| &export.name))),
-            plain(age(volume.observed.age_ms, elapsed)),
-        ];
-        if wide {
-            row.extend([
-                plain(or_empty(volume.volume_id)),
-                plain(or_empty(volume.serial.as_ref())),
-                plain(volume.observed_generation),
-                plain(&volume.owner),
-                plain(&volume.message),
-            ]);
-        }
-        Line::new(&volume.name, row)
-    });
-    Listing {
-        empty: "no volumes are declared",
-        lines: lines.collect(),
-        header,
-    }
-}
-
-/// Why a volume is in its phase: what holds it, or the step that is due.
-fn reason(volume: &VolumeStatus) -> String {
-    let held = volume.plan.held_by.first().map(|reason| &reason.code);
-    or_empty(held.or(volume.plan.now.as_ref().map(|step| &step.kind)))
-}
-
-fn vm(volume: &VolumeStatus) -> String {
-    match &volume.attachment {
-        Some(at) => at.vm_name.clone().unwrap_or_else(|| at.vm.to_string()),
-        None => String::new(),
-    }
-}
-
-fn exports(exports: &[&ExportStatus], wide: bool) -> Listing {
-    let mut header = vec!["NAME", "VOLUME", "SIZE", "MODE", "STATE"];
-    if wide {
-        header.push("BYTES");
-    }
-    let lines = exports.iter().map(|export| {
-        let (state, style) = match (export.draining, &export.volume, export.proven) {
-            (true, _, _) => ("Draining", PENDING),
-            (false, None, _) => ("Foreign", Style::new()),
-            (false, Some(_), true) => ("Proven", GOOD),
-            (false, Some(_), false) => ("NotProven", BAD),
-        };
-        let mut row = vec![
-            plain(&export.name),
-            plain(or_empty(export.volume.as_ref())),
-            plain(export.size),
-            plain(if export.read_only { "ro" } else { "rw" }),
-            cell(state, style),
-        ];
-        if wide {
-            row.push(plain(export.size.as_bytes()));
-        }
-        Line::new(&export.name, row)
-    });
-    Listing {
-        empty: "the NBD server serves nothing",
-        lines: lines.collect(),
-        header,
-    }
-}
-
-fn sources(sources: &[&SourceStatus], elapsed: Duration) -> Listing {
-    let lines = sources.iter().map(|source| {
-        let (state, style) = if source.ok {
-            ("Ok", GOOD)
-        } else {
-            ("Failing", BAD)
-        };
-        let row = vec![
-            plain(&source.name),
-            cell(state, style),
-            plain(age(source.age_ms, elapsed)),
-            plain(source.message.as_deref().unwrap_or_default()),
-        ];
-        Line::new(&source.name, row)
-    });
-    Listing {
-        empty: "no such source",
-        header: vec!["NAME", "STATE", "READ", "MESSAGE"],
-        lines: lines.collect(),
-    }
-}
-
-/// The journal for people.
-pub fn intents(rows: &[JournalRow], wide: bool, now: Timestamp) -> String {
-    journal(rows, wide, now).text()
-}
-
-fn journal(rows: &[JournalRow], wide: bool, now: Timestamp) -> Listing {
-    let mut header = vec!["AGE", "VOLUME", "ACTION", "CAUSE", "STATE"];
-    if wide {
-        header.extend(["TOOK", "JOB", "ID", "GENERATION", "OWNER", "MESSAGE"]);
-    }
-    let lines = rows
-        .iter()
-        .map(|row| Line::new(row.intent.id, journal_row(row, wide, now)));
-    Listing {
-        empty: "no such calls are in the journal",
-        lines: lines.collect(),
-        header,
-    }
-}
-
-fn journal_row(row: &JournalRow, wide: bool, now: Timestamp) -> Vec<Cell> {
-    let intent = &row.intent;
-    let (state, style, message) = match &row.settled {
-        None => match &intent.progress {
-            Progress::Journalled => ("Sending", PENDING, ""),
-            Progress::Submitted(_) => ("Running", PENDING, ""),
-            Progress::Undecided(_) => ("Undecided", BAD, ""),
-        },
-        Some(settled) => match &settled.outcome {
-            Outcome::Succeeded { .. } => ("Succeeded", GOOD, ""),
-            Outcome::Failed { text, .. } => ("Failed", BAD, text.as_str()),
-            Outcome::NeverSent => ("NeverSent", Style::new(), ""),
-            Outcome::Lost { text } => ("Lost", BAD, text.as_str()),
-        },
-    };
-    let mut cells = vec![
-        plain(span(now.since(intent.created))),
-        plain(&intent.name),
-        plain(&intent.action),
-        plain(intent.cause.as_str()),
-        cell(state, style),
-    ];
-    if wide {
-        let job = match &intent.progress {
-            Progress::Submitted(job) => Some(job),
-            Progress::Journalled | Progress::Undecided(_) => None,
-        };
-        let settled = row.settled.as_ref();
-        cells.extend([
-            plain(or_empty(
-                settled.map(|settled| span(settled.at.since(intent.created))),
-            )),
-            plain(or_empty(job)),
-            plain(intent.id),
-            plain(intent.generation),
-            plain(&row.owner),
-            plain(message),
-        ]);
-    }
-    cells
 }
 
 #[cfg(test)]

@@ -48,13 +48,6 @@ impl Io<'_> {
         self.text(&text)
     }
 
-    /// Writes `value` as JSON in one line.
-    pub(super) fn json_line(&mut self, value: &impl Serialize) -> anyhow::Result<()> {
-        let mut text = serde_json::to_string(value)?;
-        text.push('\n');
-        self.text(&text)
-    }
-
     /// Writes `value` as YAML.
     pub(super) fn yaml(&mut self, value: &impl Serialize) -> anyhow::Result<()> {
         self.text(&yaml::text(&serde_json::to_value(value)?))

@@ -1,10 +1,13 @@
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use super::super::fixture::{
     NOW, blocked, later, plain as bare, progressing, ready, report, unknown,
 };
 use super::*;
-use crate::model::memory::{FailureClass, Intent};
+use crate::cli::output::or_empty;
+use crate::model::memory::{FailureClass, Intent, Outcome, Progress};
 use crate::model::{Action, Cause, FileProblem, FileState, IntentId, JobId, Owner, VmId, VolumeId};
 use crate::reconcile::report::FileVolume;
 use crate::store::Settled;
@@ -268,8 +271,15 @@ the file is not there
     assert!(refused.is_err_and(|text| text.contains("no source or spec file")));
 }
 
-fn printed(args: &Args, report: &Report) -> Value {
-    json(args, &Answer::Report(report.clone())).expect("found")
+fn printed(args: &Args, report: &Report) -> serde_json::Value {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut io = Io {
+        out: &mut out,
+        err: &mut err,
+        live: false,
+    };
+    json(args, &Answer::Report(report.clone()), &mut io).expect("written");
+    serde_json::from_slice(&out).expect("JSON")
 }
 
 #[test]

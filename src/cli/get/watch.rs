@@ -6,11 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde::Serialize;
 use serde_json::Value;
 
 use super::listing::Line;
-use super::{Answer, Args, Kind, Output, file, files, filter, items, list, listing, sources_in};
+use super::{Answer, Args, Kind, Output, file, files, filter, list, listing, objects, sources_in};
 use crate::cli::client::{Client, ClientError};
 use crate::cli::output::{Exit, Failure, Io};
 use crate::clock::{self, Clock};
@@ -71,7 +70,8 @@ async fn ask(args: &Args, client: &Client) -> anyhow::Result<Result<Answer, Clie
 struct Watch {
     lines: Seen<Line>,
     files: Seen<FileStatus>,
-    objects: Seen<Value>,
+    /// JSON texts.
+    objects: Seen<String>,
     widths: Vec<usize>,
 }
 
@@ -119,12 +119,17 @@ impl Watch {
                 io.text(&text)
             };
         }
-        let objects = items(args, answer)?
-            .into_iter()
-            .map(|item| (item.key, gist(item.json.clone()).to_string(), item.json));
-        let changes = self.objects.take(objects.collect(), forgets(args));
+        let mut now = Vec::new();
+        for object in objects(args, answer)? {
+            let gist = gist(serde_json::to_value(&object)?).to_string();
+            now.push((object.key(), gist, serde_json::to_string(&object)?));
+        }
+        let changes = self.objects.take(now, forgets(args));
         for (change, object) in in_time(args, changes) {
-            io.json_line(&Event { change, object })?;
+            // Put together here so that the members keep their order.
+            io.text(&format!(
+                "{{\"change\":\"{change:?}\",\"object\":{object}}}\n"
+            ))?;
         }
         Ok(())
     }
@@ -229,7 +234,7 @@ fn gist(mut value: Value) -> Value {
 }
 
 /// What became of one thing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
     /// It was not there before.
     Added,
@@ -237,14 +242,6 @@ enum Change {
     Changed,
     /// It is not there any more.
     Removed,
-}
-
-/// A change for programs.
-#[derive(Serialize)]
-struct Event {
-    change: Change,
-    /// How it is now, or was last.
-    object: Value,
 }
 
 /// The things that were seen last, by key, each with what tells a change.
