@@ -7,11 +7,11 @@ use std::time::Duration;
 use reqwest::Url;
 use serde::de::DeserializeOwned;
 
-use super::offline;
+use super::offline::{self, Seen};
 use super::output::{self, Io};
 use crate::api::pause::{PauseRequest, Paused};
 use crate::config::{Address, Config};
-use crate::model::VolumeName;
+use crate::model::{DesiredVolume, VolumeName};
 use crate::reconcile::report::Report;
 use crate::store::{IntentFilter, JournalRow};
 
@@ -117,6 +117,15 @@ impl ClientError {
             Self::Denied { .. } | Self::Broken { .. } | Self::Status { .. } | Self::Body { .. } => {
                 false
             }
+        }
+    }
+
+    /// Whether it is worth asking again: the daemon may be starting, stopping or busy.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Absent { .. } | Self::Silent { .. } | Self::Broken { .. } => true,
+            Self::Status { status, .. } => status.is_server_error(),
+            Self::Denied { .. } | Self::Body { .. } => false,
         }
     }
 
@@ -363,17 +372,57 @@ pub(super) async fn report(
     paths: &[PathBuf],
     io: &mut Io<'_>,
 ) -> anyhow::Result<Report> {
+    match ask(config, source, paths, io).await? {
+        Some(report) => Ok(report),
+        None => Ok(offline::look(config, paths).await?.report),
+    }
+}
+
+/// As [`report`], with the specs that it is about. Beside a daemon these are read from its store:
+/// where this user may not do that, or the store is ahead of the report, they are left out.
+///
+/// # Errors
+/// As [`report`].
+pub(super) async fn seen(
+    config: &Config,
+    source: &Source,
+    paths: &[PathBuf],
+    io: &mut Io<'_>,
+) -> anyhow::Result<Seen> {
+    let Some(report) = ask(config, source, paths, io).await? else {
+        return offline::look(config, paths).await;
+    };
+    let stored = offline::specs(config).await.unwrap_or_default();
+    let is_meant = |spec: &DesiredVolume| {
+        report.volumes.iter().any(|volume| {
+            volume.name == *spec.name()
+                && volume.observed_generation == spec.generation
+                && volume.owner == spec.owner.to_string()
+        })
+    };
+    let specs = stored.into_iter().filter(is_meant);
+    let specs = specs.map(|spec| (spec.name().clone(), spec)).collect();
+    Ok(Seen { report, specs })
+}
+
+/// What the daemon says; `None` if it is not to be asked, or not there.
+async fn ask(
+    config: &Config,
+    source: &Source,
+    paths: &[PathBuf],
+    io: &mut Io<'_>,
+) -> anyhow::Result<Option<Report>> {
     if source.offline || !paths.is_empty() {
-        return offline::report(config, paths).await;
+        return Ok(None);
     }
     match Client::new(&config.api.listen)?.report().await {
-        Ok(report) => Ok(report),
+        Ok(report) => Ok(Some(report)),
         Err(error) if error.is_absence() && !source.online => {
             writeln!(
                 io.err,
                 "{error}; reading CloudStack, host and NBD server directly"
             )?;
-            offline::report(config, paths).await
+            Ok(None)
         }
         Err(error) => Err(error.into()),
     }

@@ -4,15 +4,19 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::client::{self, Source};
+use super::desired;
 use super::get::{age, phase_style};
+use super::offline::Seen;
 use super::output::{
-    BAD, DIM, Exit, GOOD, HEAD, Io, PENDING, cell, count, not_found, plain, printable, span, table,
+    BAD, DIM, Exit, GOOD, HEAD, Io, PENDING, cell, count, not_found, or_empty, plain, printable,
+    span, table,
 };
-use super::plan::{path, warnings};
+use super::plan::{due, steps, warnings};
+use super::reasons::{self, Help};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::model::{Timestamp, VolumeName};
-use crate::reconcile::report::{IntentStatus, Report, Truth, VolumeStatus};
+use crate::model::{DesiredVolume, Timestamp, VolumeName};
+use crate::reconcile::report::{Condition, IntentStatus, Phase, Report, Truth, VolumeStatus};
 
 /// Shows everything that is known of one volume, what comes next, and what can be done.
 #[derive(Debug, clap::Args)]
@@ -21,7 +25,13 @@ Examples:
   volume-daemon describe volume pgtest2-disk-0
   volume-daemon describe volume pgtest2-disk-0 --offline
 
-  volume-daemon get volumes pgtest2-disk-0 -o json    has the same facts for programs")]
+Shows what is desired, the chain from the spec to the clients with source and age of each fact, what
+differs, since when, what holds it up, what happens next and when, and a command that helps on.
+
+  volume-daemon get volumes pgtest2-disk-0 -o json    has the same facts for programs
+
+Exit codes: 0 it was described, whatever its state, 1 it could not be read or there is no such volume,
+3 usage.")]
 pub struct Args {
     /// What to describe
     #[arg(value_enum)]
@@ -50,38 +60,88 @@ pub async fn run(
     clock: &dyn Clock,
     io: &mut Io<'_>,
 ) -> anyhow::Result<Exit> {
-    let report = printable(&client::report(config, &args.source, &[], io).await?)?;
+    let Seen { report, specs } = client::seen(config, &args.source, &[], io).await?;
+    let report = printable(&report)?;
     let mut volumes = report.volumes.iter();
     let Some(volume) = volumes.find(|volume| volume.name == args.name) else {
         let known = report.volumes.iter().map(|volume| volume.name.as_str());
         return Err(not_found("volume", args.name.as_str(), known).into());
     };
-    io.text(&text(&report, volume, clock.now().wall))?;
+    let help = Help {
+        report: &report,
+        volume,
+        spec: specs.get(&args.name),
+        nbd: &config.nbd.listen,
+    };
+    io.text(&text(help, clock.now().wall))?;
     Ok(Exit::Fine)
 }
 
 /// One volume for people.
-pub fn text(report: &Report, volume: &VolumeStatus, now: Timestamp) -> String {
+pub(super) fn text(help: Help<'_>, now: Timestamp) -> String {
+    let Help { report, volume, .. } = help;
     let elapsed = now.since(report.at);
     let style = phase_style(volume.phase);
     let mut text = warnings(report);
     let _ = writeln!(text, "{HEAD}{}{HEAD:#}", volume.name);
     let _ = writeln!(
         text,
-        "{style}{:?}{style:#}: {}\n",
+        "{style}{:?}{style:#}: {}",
         volume.phase, volume.message
     );
+    if let Some(since) = since(report, volume) {
+        let _ = writeln!(
+            text,
+            "{DIM}for at least {}, since {since}{DIM:#}",
+            span(now.since(since))
+        );
+    }
+    text.push('\n');
+    text.push_str(&section("Desired", &wanted(volume, help.spec)));
     text.push_str(&section("Chain", &chain(report, volume, elapsed)));
     text.push_str(&section("Differences", &differences(volume)));
-    text.push_str(&section("Conditions", &conditions(volume, now)));
+    text.push_str(&section("Conditions", &conditions(report, volume, now)));
     if let Some(intent) = &volume.intent {
         text.push_str(&section("In flight", &in_flight(intent, now)));
     }
     text.push_str(&section("Next", &next(volume, elapsed)));
-    if let Some(command) = try_this(volume) {
+    if let Some(command) = reasons::try_this(help) {
         let _ = writeln!(text, "{GOOD}Try:{GOOD:#} {command}");
     }
     text
+}
+
+/// Since when the volume is as it is, as far as whoever reports has seen it. A report that sees
+/// it for the first time cannot tell.
+fn since(report: &Report, volume: &VolumeStatus) -> Option<Timestamp> {
+    let kind = match volume.phase {
+        Phase::Blocked | Phase::Held => "Blocked",
+        Phase::Ready | Phase::Progressing | Phase::Waiting | Phase::Released | Phase::Unknown => {
+            "Ready"
+        }
+    };
+    let mut conditions = volume.conditions.iter();
+    seen_since(report, conditions.find(|one| one.kind == kind)?)
+}
+
+fn seen_since(report: &Report, condition: &Condition) -> Option<Timestamp> {
+    let since = condition.last_transition_time;
+    (since < report.at).then_some(since)
+}
+
+/// What is asked for.
+fn wanted(volume: &VolumeStatus, spec: Option<&DesiredVolume>) -> String {
+    let Some(spec) = spec else {
+        return "not known: the store cannot be read by this user, or is ahead of the report"
+            .to_owned();
+    };
+    format!(
+        "cloud    {}, {}\nexport   {}\npolicy   {}\n",
+        desired::volume(spec),
+        desired::place(spec),
+        desired::export(spec, volume.volume_id),
+        desired::policy(spec),
+    )
 }
 
 fn section(heading: &str, body: &str) -> String {
@@ -94,7 +154,7 @@ fn section(heading: &str, body: &str) -> String {
 }
 
 /// Every link from the spec to the clients, with who says so and how long ago.
-fn chain(report: &Report, volume: &VolumeStatus, elapsed: Duration) -> String {
+pub(super) fn chain(report: &Report, volume: &VolumeStatus, elapsed: Duration) -> String {
     let read = |name: &str| match report.sources.iter().find(|source| source.name == name) {
         Some(source) if source.ok => age(source.age_ms, elapsed),
         Some(_) | None => String::new(),
@@ -118,7 +178,7 @@ fn chain(report: &Report, volume: &VolumeStatus, elapsed: Duration) -> String {
         volume.owner, volume.observed_generation
     );
     let rows = [
-        row("spec", spec, "specs", String::new()),
+        row("spec", spec, "specs", read("specs")),
         row("cloud", cloud, "cloudstack", cloud_age),
         row("device", device(volume), "host", read("host")),
         row("export", export, "nbd", read("nbd")),
@@ -176,7 +236,7 @@ fn device(volume: &VolumeStatus) -> String {
     format!("{} ({}){size}, {link}", device.path, device.number)
 }
 
-fn export(volume: &VolumeStatus) -> String {
+pub(super) fn export(volume: &VolumeStatus) -> String {
     let Some(export) = &volume.export else {
         return "not served".to_owned();
     };
@@ -210,7 +270,7 @@ fn differences(volume: &VolumeStatus) -> String {
     table(&["FIELD", "DESIRED", "OBSERVED"], rows)
 }
 
-fn conditions(volume: &VolumeStatus, now: Timestamp) -> String {
+fn conditions(report: &Report, volume: &VolumeStatus, now: Timestamp) -> String {
     let rows = volume.conditions.iter().map(|condition| {
         // A condition that names a problem is good when it does not hold.
         let problem = matches!(
@@ -226,7 +286,9 @@ fn conditions(volume: &VolumeStatus, now: Timestamp) -> String {
         vec![
             plain(&condition.kind),
             cell(format!("{:?}", condition.status), style),
-            plain(span(now.since(condition.last_transition_time))),
+            plain(or_empty(
+                seen_since(report, condition).map(|since| span(now.since(since))),
+            )),
             plain(&condition.reason),
             plain(&condition.message),
         ]
@@ -259,48 +321,26 @@ fn in_flight(intent: &IntentStatus, now: Timestamp) -> String {
     text
 }
 
+/// What holds it up, what ends that and when, and the steps that follow.
 fn next(volume: &VolumeStatus, elapsed: Duration) -> String {
-    match path(&volume.plan, "", elapsed) {
-        steps if steps.is_empty() => "nothing is to be done".to_owned(),
-        steps => steps,
-    }
-}
-
-/// The command that helps a person on. It only ever looks: what is to be changed is for the
-/// person to decide, and the reason says it.
-fn try_this(volume: &VolumeStatus) -> Option<String> {
-    let name = &volume.name;
-    let code = volume.plan.held_by.first()?.code.as_str();
-    let edit = || {
-        let file = volume.owner.strip_prefix("file:")?;
-        Some(format!(
-            "edit {file}, then volume-daemon plan {file} shows what would happen"
-        ))
-    };
-    let list = || Some(format!("cmk list volumes id={}", volume.volume_id?));
-    match code {
-        "InProgress"
-        | "ForeignJob"
-        | "WaitingForDevice"
-        | "WaitingForDeviceSize"
-        | "HealDelay"
-        | "Draining" => Some(format!("volume-daemon wait volume/{name} --for=Ready")),
-        "SourceUnknown" | "Observing" => Some("volume-daemon get sources".to_owned()),
-        "NotFound" | "Ambiguous" | "NameTaken" | "Immutable" | "VMGone" | "BoundToOther"
-        | "ExportNameTaken" | "NotAttachedHere" | "Refused" | "Held" => edit(),
-        "ForeignAttachment" | "OtherVMRunning" | "VanishedElsewhere" | "PlacementDisputed"
-        | "ClaimedBy" | "VolumeDestroyed" | "VolumeLost" | "VolumeAtRisk" => list(),
-        "CreateUnknown" | "Retrying" | "EnvironmentNotReady" | "QuotaExceeded" => {
-            Some(format!("volume-daemon get intents {name} -o wide"))
+    let plan = &volume.plan;
+    let mut text = String::new();
+    for reason in &plan.held_by {
+        let _ = writeln!(text, "{}: {}", reason.code, reason.message);
+        if let Some(meaning) = reasons::meaning(&reason.code) {
+            let _ = writeln!(text, "  {DIM}means: {meaning}{DIM:#}");
         }
-        "DeviceBusy" => {
-            let path = &volume.device.as_ref()?.path;
-            Some(format!("lsblk {path}"))
+        let mut goes_on = reasons::goes_on(&reason.code).to_owned();
+        if let Some(due) = due(plan, elapsed) {
+            goes_on = format!("{goes_on}; {due}");
         }
-        "GuardFrozen" => Some("volume-daemon drift".to_owned()),
-        "ClockSkew" => Some("timedatectl".to_owned()),
-        _ => None,
+        let _ = writeln!(text, "  then: {goes_on}");
     }
+    text += &steps(plan, "");
+    if text.is_empty() {
+        return "nothing is to be done".to_owned();
+    }
+    text
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use crate::config::Address;
 use crate::model::{
-    ByteSize, Cause, InstanceId, IntentId, JobId, Serial, Timestamp, VmId, VolumeId,
+    ByteSize, Cause, DesiredVolume, InstanceId, IntentId, JobId, Owner, Presence, Serial, SpecUid,
+    Timestamp, VmId, VolumeId,
 };
 use crate::plan::{Drift, DriftClass};
 use crate::reconcile::report::{
@@ -106,6 +107,22 @@ fn bare(name: &str, phase: Phase, message: &str) -> VolumeStatus {
             age_ms: None,
             stale_after_ms: 180_000,
         },
+    }
+}
+
+/// What the reports are about.
+pub fn spec(name: &str) -> DesiredVolume {
+    let text = format!(
+        "apiVersion: volume-daemon.io/v1alpha1\nkind: Volume\nmetadata: {{ name: {name} }}\n\
+         spec: {{ size: 40GiB, zone: zone-1, diskOffering: Custom, attachTo: {{ vm: self }}, export: {{}} }}\n"
+    );
+    let parsed = crate::spec::parse("a.yaml", text.as_bytes()).expect("a valid spec");
+    DesiredVolume {
+        document: parsed[0].document.clone(),
+        uid: SpecUid::new(Uuid::from_u128(3)),
+        generation: 3,
+        owner: Owner::File(format!("/etc/volume-daemon/specs/{name}.yaml")),
+        presence: Presence::Declared,
     }
 }
 

@@ -1,31 +1,29 @@
 //! `volume-daemon get`: tables of volumes, calls, exports and sources.
 
-use std::time::Duration;
-
-use anstyle::Style;
-use comfy_table::Cell;
 use serde::Serialize;
 
+use self::listing::Listing;
+pub use self::tables::intents;
+pub(super) use self::tables::{age, phase_style};
+use self::tables::{exports, journal, sources, volumes};
 use super::client::{self, Source};
-use super::output::{
-    BAD, Exit, Failure, GOOD, Io, PENDING, cell, not_found, or_empty, plain, printable, span, table,
-};
+use super::output::{Exit, Failure, Io, not_found, printable};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::model::memory::{Outcome, Progress};
 use crate::model::{Timestamp, VolumeName};
-use crate::reconcile::report::{
-    ExportStatus, FileStatus, Phase, Report, SourceStatus, VolumeStatus,
-};
+use crate::reconcile::report::{ExportStatus, FileStatus, Report, SourceStatus, VolumeStatus};
 use crate::store::{IntentFilter, JournalRow};
 
 mod files;
+mod listing;
+mod tables;
+mod watch;
 
 /// How many calls are listed unless more are asked for.
 const LIMIT: u32 = 20;
 
 /// Lists volumes, calls to CloudStack, exports, or sources of knowledge.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
 Kinds:
   volumes   specs, and what became of them
@@ -41,7 +39,14 @@ Examples:
   volume-daemon get exports -o wide
   volume-daemon get sources                       spec files with mistakes, and where these are
   volume-daemon get sources -o wide               every spec file
-  volume-daemon get sources a.yaml                this file")]
+  volume-daemon get sources a.yaml                this file
+  volume-daemon get volumes --watch               then one line for each change, until Ctrl-C
+  volume-daemon get intents --open -w -o json     one JSON document a line for each change
+
+With --watch the list is printed once, and after that whatever is new, has changed or is gone, as it
+happens; growing ages alone are no change. A daemon that goes away is waited for.
+
+Exit codes: 0 it was listed, 1 it could not be read or has no such name, 3 usage, 130 Ctrl-C.")]
 pub struct Args {
     /// What to list
     #[arg(value_enum)]
@@ -57,6 +62,9 @@ pub struct Args {
     /// At most so many calls (intents; 20 unless given)
     #[arg(long, value_name = "N")]
     limit: Option<u32>,
+    /// Go on, and show what changes, until Ctrl-C (needs the daemon)
+    #[arg(short, long, conflicts_with = "offline")]
+    watch: bool,
     #[command(flatten)]
     source: Source,
 }
@@ -81,7 +89,7 @@ enum Output {
     Table,
     // All columns.
     Wide,
-    // For programs: a list, or one object if a name is given.
+    // For programs: a list, or one object if a name is given; watching: one line for each change.
     Json,
 }
 
@@ -96,17 +104,7 @@ pub async fn run(
     clock: &dyn Clock,
     io: &mut Io<'_>,
 ) -> anyhow::Result<Exit> {
-    if args.kind == Kind::Intents {
-        let filter = filter(args)?;
-        let rows = client::intents(config, &args.source, filter, io).await?;
-        match args.output {
-            Output::Json => io.json(&rows)?,
-            Output::Table => io.text(&intents(&printable(&rows)?, false, clock.now().wall))?,
-            Output::Wide => io.text(&intents(&printable(&rows)?, true, clock.now().wall))?,
-        }
-        return Ok(Exit::Fine);
-    }
-    if args.open || args.limit.is_some() {
+    if args.kind != Kind::Intents && (args.open || args.limit.is_some()) {
         return Err(Failure {
             message: "--open and --limit are about intents".to_owned(),
             hint: Some("volume-daemon get intents --open".to_owned()),
@@ -114,16 +112,48 @@ pub async fn run(
         }
         .into());
     }
-    let mut report = client::report(config, &args.source, &[], io).await?;
+    if args.watch {
+        return watch::run(args, config, clock, io).await;
+    }
+    let answer = match args.kind {
+        Kind::Intents => {
+            Answer::Journal(client::intents(config, &args.source, filter(args)?, io).await?)
+        }
+        Kind::Volumes | Kind::Exports | Kind::Sources => {
+            Answer::Report(client::report(config, &args.source, &[], io).await?)
+        }
+    };
     match args.output {
-        Output::Json => json(args, &report, io)?,
+        Output::Json => json(args, &answer, io)?,
         Output::Table | Output::Wide => {
-            report = printable(&report)?;
-            let wide = args.output == Output::Wide;
-            io.text(&list(args, &report, wide, clock.now().wall)?)?;
+            io.text(&list(args, &answer.printable()?, clock.now().wall)?)?;
         }
     }
     Ok(Exit::Fine)
+}
+
+/// What a list is made from.
+enum Answer {
+    /// Volumes, exports and sources.
+    Report(Report),
+    /// Intents.
+    Journal(Vec<JournalRow>),
+}
+
+impl Answer {
+    /// The same with all texts as people may see them.
+    fn printable(&self) -> anyhow::Result<Self> {
+        Ok(match self {
+            Self::Report(report) => Self::Report(printable(report)?),
+            Self::Journal(rows) => Self::Journal(printable(rows)?),
+        })
+    }
+}
+
+impl Args {
+    fn wide(&self) -> bool {
+        self.output == Output::Wide
+    }
 }
 
 fn filter(args: &Args) -> anyhow::Result<IntentFilter> {
@@ -139,45 +169,98 @@ fn filter(args: &Args) -> anyhow::Result<IntentFilter> {
     })
 }
 
-fn json(args: &Args, report: &Report, io: &mut Io<'_>) -> anyhow::Result<()> {
-    match args.kind {
-        Kind::Volumes => items(&pick(args, "volume", &report.volumes)?, args, io),
-        Kind::Exports => items(&pick(args, "export", &report.exports)?, args, io),
-        Kind::Sources | Kind::Intents => match file(args, report) {
-            Some(file) => io.json(file),
-            None => {
-                let sources = sources_in(args, report)?;
-                let known: Vec<_> = sources
-                    .iter()
-                    .map(|source| WithFiles::of(source, report))
-                    .collect();
-                items(&known.iter().collect::<Vec<_>>(), args, io)
-            }
-        },
-    }
-}
-
-/// A named item is one object, so that `jq .phase` works.
-fn items<T: Serialize>(items: &[&T], args: &Args, io: &mut Io<'_>) -> anyhow::Result<()> {
-    match (items, &args.name) {
-        ([one], Some(_)) => io.json(one),
+/// Writes a list for programs; a named item is one object, so that `jq .phase` works.
+fn json(args: &Args, answer: &Answer, io: &mut Io<'_>) -> anyhow::Result<()> {
+    let items = objects(args, answer)?;
+    match (items.as_slice(), &args.name) {
+        ([one], Some(_)) if args.kind != Kind::Intents => io.json(one),
         (all, _) => io.json(&all),
     }
 }
 
+/// One thing in a list for programs.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Object<'a> {
+    Volume(&'a VolumeStatus),
+    Export(&'a ExportStatus),
+    Source(WithFiles<'a>),
+    File(&'a FileStatus),
+    Call(&'a JournalRow),
+}
+
+impl Object<'_> {
+    /// What tells it from the others.
+    fn key(&self) -> String {
+        match self {
+            Self::Volume(volume) => volume.name.to_string(),
+            Self::Export(export) => export.name.to_string(),
+            Self::Source(WithFiles { source, .. }) => source.name.clone(),
+            Self::File(file) => file.path.clone(),
+            Self::Call(row) => row.intent.id.to_string(),
+        }
+    }
+}
+
+fn objects<'a>(args: &Args, answer: &'a Answer) -> Result<Vec<Object<'a>>, Failure> {
+    let report = match answer {
+        Answer::Journal(rows) => return Ok(rows.iter().map(Object::Call).collect()),
+        Answer::Report(report) => report,
+    };
+    Ok(match args.kind {
+        Kind::Volumes => {
+            let volumes = pick(args, "volume", &report.volumes)?.into_iter();
+            volumes.map(Object::Volume).collect()
+        }
+        Kind::Exports => {
+            let exports = pick(args, "export", &report.exports)?.into_iter();
+            exports.map(Object::Export).collect()
+        }
+        Kind::Sources | Kind::Intents => match file(args, report) {
+            Some(file) => vec![Object::File(file)],
+            None => {
+                let sources = sources_in(args, report)?.into_iter();
+                let known = sources.map(|source| WithFiles::of(source, report));
+                known.map(Object::Source).collect()
+            }
+        },
+    })
+}
+
 /// A list for people.
-fn list(args: &Args, report: &Report, wide: bool, now: Timestamp) -> Result<String, Failure> {
+fn list(args: &Args, answer: &Answer, now: Timestamp) -> Result<String, Failure> {
+    let mut text = listing(args, answer, now)?.text();
+    let Answer::Report(report) = answer else {
+        return Ok(text);
+    };
+    if args.kind == Kind::Sources {
+        let reading = files::Reading::of(report, now);
+        if let Some(file) = file(args, report) {
+            return Ok(files::one(file, reading));
+        }
+        if sources_in(args, report)?.iter().any(|one| is_specs(one)) {
+            text += "\n";
+            text += &files::summary(&report.files, args.wide(), reading);
+        }
+    }
+    Ok(text)
+}
+
+/// The table of a list; for sources without the spec files, which are a table of their own.
+fn listing(args: &Args, answer: &Answer, now: Timestamp) -> Result<Listing, Failure> {
+    let wide = args.wide();
+    let report = match answer {
+        Answer::Journal(rows) => return Ok(journal(rows, wide, now)),
+        Answer::Report(report) => report,
+    };
     let elapsed = now.since(report.at);
     Ok(match args.kind {
         Kind::Volumes => volumes(&pick(args, "volume", &report.volumes)?, wide, elapsed),
         Kind::Exports => exports(&pick(args, "export", &report.exports)?, wide),
-        Kind::Sources | Kind::Intents => {
-            let reading = files::Reading { now, elapsed };
-            match file(args, report) {
-                Some(file) => files::one(file, reading),
-                None => sources(args, report, wide, reading)?,
-            }
-        }
+        Kind::Sources | Kind::Intents => match file(args, report) {
+            Some(_) => sources(&[], elapsed),
+            None => sources(&sources_in(args, report)?, elapsed),
+        },
     })
 }
 
@@ -255,183 +338,6 @@ fn pick<'a, T: Named>(args: &Args, what: &str, items: &'a [T]) -> Result<Vec<&'a
         Some(item) => Ok(vec![item]),
         None => Err(not_found(what, name, items.iter().map(Named::name))),
     }
-}
-
-pub(super) const fn phase_style(phase: Phase) -> Style {
-    match phase {
-        Phase::Ready => GOOD,
-        Phase::Progressing | Phase::Waiting | Phase::Unknown => PENDING,
-        Phase::Blocked => BAD,
-        Phase::Held | Phase::Released => Style::new(),
-    }
-}
-
-/// An age at `at`, `elapsed` later.
-pub(super) fn age(age_ms: Option<u64>, elapsed: Duration) -> String {
-    age_ms
-        .map(|age| span(Duration::from_millis(age).saturating_add(elapsed)))
-        .unwrap_or_default()
-}
-
-fn volumes(volumes: &[&VolumeStatus], wide: bool, elapsed: Duration) -> String {
-    if volumes.is_empty() {
-        return "no volumes are declared\n".to_owned();
-    }
-    let mut header = vec![
-        "NAME", "PHASE", "REASON", "SIZE", "VM", "DEVICE", "EXPORT", "READ",
-    ];
-    if wide {
-        header.extend(["VOLUME", "SERIAL", "GENERATION", "OWNER", "MESSAGE"]);
-    }
-    let rows = volumes.iter().map(|volume| {
-        let mut row = vec![
-            plain(&volume.name),
-            cell(format!("{:?}", volume.phase), phase_style(volume.phase)),
-            plain(reason(volume)),
-            plain(or_empty(volume.capacity.cloud)),
-            plain(vm(volume)),
-            plain(or_empty(volume.device.as_ref().map(|device| &device.path))),
-            plain(or_empty(volume.export.as_ref().map(|export| &export.name))),
-            plain(age(volume.observed.age_ms, elapsed)),
-        ];
-        if wide {
-            row.extend([
-                plain(or_empty(volume.volume_id)),
-                plain(or_empty(volume.serial.as_ref())),
-                plain(volume.observed_generation),
-                plain(&volume.owner),
-                plain(&volume.message),
-            ]);
-        }
-        row
-    });
-    table(&header, rows)
-}
-
-/// Why a volume is in its phase: what holds it, or the step that is due.
-fn reason(volume: &VolumeStatus) -> String {
-    let held = volume.plan.held_by.first().map(|reason| &reason.code);
-    or_empty(held.or(volume.plan.now.as_ref().map(|step| &step.kind)))
-}
-
-fn vm(volume: &VolumeStatus) -> String {
-    match &volume.attachment {
-        Some(at) => at.vm_name.clone().unwrap_or_else(|| at.vm.to_string()),
-        None => String::new(),
-    }
-}
-
-fn exports(exports: &[&ExportStatus], wide: bool) -> String {
-    if exports.is_empty() {
-        return "the NBD server serves nothing\n".to_owned();
-    }
-    let mut header = vec!["NAME", "VOLUME", "SIZE", "MODE", "STATE"];
-    if wide {
-        header.push("BYTES");
-    }
-    let rows = exports.iter().map(|export| {
-        let (state, style) = match (export.draining, &export.volume, export.proven) {
-            (true, _, _) => ("Draining", PENDING),
-            (false, None, _) => ("Foreign", Style::new()),
-            (false, Some(_), true) => ("Proven", GOOD),
-            (false, Some(_), false) => ("NotProven", BAD),
-        };
-        let mut row = vec![
-            plain(&export.name),
-            plain(or_empty(export.volume.as_ref())),
-            plain(export.size),
-            plain(if export.read_only { "ro" } else { "rw" }),
-            cell(state, style),
-        ];
-        if wide {
-            row.push(plain(export.size.as_bytes()));
-        }
-        row
-    });
-    table(&header, rows)
-}
-
-fn sources(
-    args: &Args,
-    report: &Report,
-    wide: bool,
-    reading: files::Reading,
-) -> Result<String, Failure> {
-    let sources = sources_in(args, report)?;
-    let rows = sources.iter().map(|source| {
-        let state = if source.ok {
-            ("Ok", GOOD)
-        } else {
-            ("Failing", BAD)
-        };
-        vec![
-            plain(&source.name),
-            cell(state.0, state.1),
-            plain(age(source.age_ms, reading.elapsed)),
-            plain(source.message.as_deref().unwrap_or_default()),
-        ]
-    });
-    let mut text = table(&["NAME", "STATE", "READ", "MESSAGE"], rows);
-    if sources.iter().any(|source| is_specs(source)) {
-        text += "\n";
-        text += &files::summary(&report.files, wide, reading);
-    }
-    Ok(text)
-}
-
-/// The journal for people.
-pub fn intents(rows: &[JournalRow], wide: bool, now: Timestamp) -> String {
-    if rows.is_empty() {
-        return "no such calls are in the journal\n".to_owned();
-    }
-    let mut header = vec!["AGE", "VOLUME", "ACTION", "CAUSE", "STATE"];
-    if wide {
-        header.extend(["TOOK", "JOB", "ID", "GENERATION", "OWNER", "MESSAGE"]);
-    }
-    let rows = rows.iter().map(|row| journal_row(row, wide, now));
-    table(&header, rows)
-}
-
-fn journal_row(row: &JournalRow, wide: bool, now: Timestamp) -> Vec<Cell> {
-    let intent = &row.intent;
-    let (state, style, message) = match &row.settled {
-        None => match &intent.progress {
-            Progress::Journalled => ("Sending", PENDING, ""),
-            Progress::Submitted(_) => ("Running", PENDING, ""),
-            Progress::Undecided(_) => ("Undecided", BAD, ""),
-        },
-        Some(settled) => match &settled.outcome {
-            Outcome::Succeeded { .. } => ("Succeeded", GOOD, ""),
-            Outcome::Failed { text, .. } => ("Failed", BAD, text.as_str()),
-            Outcome::NeverSent => ("NeverSent", Style::new(), ""),
-            Outcome::Lost { text } => ("Lost", BAD, text.as_str()),
-        },
-    };
-    let mut cells = vec![
-        plain(span(now.since(intent.created))),
-        plain(&intent.name),
-        plain(&intent.action),
-        plain(intent.cause.as_str()),
-        cell(state, style),
-    ];
-    if wide {
-        let job = match &intent.progress {
-            Progress::Submitted(job) => Some(job),
-            Progress::Journalled | Progress::Undecided(_) => None,
-        };
-        let settled = row.settled.as_ref();
-        cells.extend([
-            plain(or_empty(
-                settled.map(|settled| span(settled.at.since(intent.created))),
-            )),
-            plain(or_empty(job)),
-            plain(intent.id),
-            plain(intent.generation),
-            plain(&row.owner),
-            plain(message),
-        ]);
-    }
-    cells
 }
 
 #[cfg(test)]

@@ -28,13 +28,21 @@ use crate::spec;
 use crate::store::{IntentFilter, JournalRow, Store};
 use crate::telemetry::chain;
 
+/// A report, and the specs that it is about.
+pub struct Seen {
+    /// What there is to say about them.
+    pub report: Report,
+    /// What is asked for; of some it may not be known.
+    pub specs: BTreeMap<VolumeName, DesiredVolume>,
+}
+
 /// What a daemon would report that started now. With `paths`, these spec files count instead
 /// of the watched directory.
 ///
 /// # Errors
 /// If settings are missing, a given spec is invalid, or the store cannot be read. What of the
 /// outside cannot be read is part of the report.
-pub async fn report(config: &Config, paths: &[PathBuf]) -> anyhow::Result<Report> {
+pub async fn look(config: &Config, paths: &[PathBuf]) -> anyhow::Result<Seen> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (memory, specs, files) = remembered(config).await?;
     let (desired, files) = if paths.is_empty() {
@@ -68,7 +76,19 @@ pub async fn report(config: &Config, paths: &[PathBuf]) -> anyhow::Result<Report
         files: &files,
         store_down: None,
     };
-    Ok(write(situation, &mut transitions, now))
+    Ok(Seen {
+        report: write(situation, &mut transitions, now),
+        specs: world.desired.volumes,
+    })
+}
+
+/// The specs that the daemon's store holds.
+///
+/// # Errors
+/// If the store cannot be read.
+pub async fn specs(config: &Config) -> anyhow::Result<Vec<DesiredVolume>> {
+    let (_, specs, _) = remembered(config).await?;
+    Ok(specs)
 }
 
 /// Volumes that carry the claim of the configured store for specs that it knows nothing of.

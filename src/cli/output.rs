@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use comfy_table::{Cell, Color, Table, presets};
+use comfy_table::{Cell, Color, ColumnConstraint, Table, Width, presets};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -217,16 +217,38 @@ pub(super) fn not_found<'a>(
 
 /// Columns as wide as they have to be, three spaces apart, one row a line.
 pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<Cell>>) -> String {
+    let mut table = columns(rows);
+    table.set_header(header.to_vec());
+    written(table, &[])
+}
+
+/// Rows without a header; columns are at least so wide, in characters.
+pub(super) fn rows(widths: &[usize], rows: impl IntoIterator<Item = Vec<Cell>>) -> String {
+    written(columns(rows), widths)
+}
+
+/// Blank columns between two columns of a table.
+const GAP: u16 = 3;
+
+fn columns(rows: impl IntoIterator<Item = Vec<Cell>>) -> Table {
     let mut table = Table::new();
     // The text only: coloured padding could not be cut off at the end of a line.
     table.style_text_only();
     table
         .load_style(presets::NOTHING)
         .enforce_styling()
-        .set_header(header.to_vec())
         .add_rows(rows);
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 3));
+    table
+}
+
+fn written(mut table: Table, widths: &[usize]) -> String {
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, GAP));
+        if let Some(width) = widths.get(index) {
+            let width = u16::try_from(*width).unwrap_or(u16::MAX);
+            let width = Width::Fixed(width.saturating_add(GAP));
+            column.set_constraint(ColumnConstraint::LowerBoundary(width));
+        }
     }
     let mut text = table.trim_fmt();
     text.push('\n');

@@ -1,5 +1,6 @@
 //! `volume-daemon plan`: what would be done for every volume, and why.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,11 +9,14 @@ use anstyle::Style;
 use serde::Serialize;
 
 use super::client::{self, Source};
+use super::offline::Seen;
 use super::output::{BAD, DIM, Exit, GOOD, HEAD, Io, PENDING, count, printable, span};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::{Timestamp, VolumeName};
 use crate::reconcile::report::{Phase, PlanStatus, Report, StepStatus, VolumeStatus};
+
+mod explain;
 
 /// Shows what would be done for every volume, and why; changes nothing.
 #[derive(Debug, clap::Args)]
@@ -20,12 +24,16 @@ use crate::reconcile::report::{Phase, PlanStatus, Report, StepStatus, VolumeStat
 Examples:
   volume-daemon plan                       what the daemon is about to do
   volume-daemon plan new.yaml              what these specs would lead to, before they are installed
+  volume-daemon plan --explain             from which facts each step follows, and what it changes
   volume-daemon plan -o json | jq '.volumes[] | select(.group == \"blocked\")'
 
 Exit codes, the first that applies:
   5  something is blocked, or could not be read: it may never come right by itself
   2  something is to be done or waited for, and will be
-  0  nothing is to be done; volumes that their specs hold back count as that")]
+  0  nothing is to be done; volumes that their specs hold back count as that
+  1  it could not be computed; 3: usage, or a given spec is invalid
+
+With --explain, + is what a step brings about, - what it ends, ~ what it changes or what differs.")]
 pub struct Args {
     /// Spec files or directories to plan for instead of the accepted specs (works without the daemon)
     #[arg(value_name = "PATH", conflicts_with = "online")]
@@ -36,6 +44,9 @@ pub struct Args {
     /// List the volumes that are in sync, too
     #[arg(long)]
     all: bool,
+    /// Show the facts that each step follows from, the rule behind each reason, and what would differ
+    #[arg(long)]
+    explain: bool,
     #[command(flatten)]
     source: Source,
 }
@@ -59,9 +70,23 @@ pub async fn run(
     clock: &dyn Clock,
     io: &mut Io<'_>,
 ) -> anyhow::Result<Exit> {
-    let report = client::report(config, &args.source, &args.paths, io).await?;
+    let Seen { report, specs } = if args.explain {
+        client::seen(config, &args.source, &args.paths, io).await?
+    } else {
+        let report = client::report(config, &args.source, &args.paths, io).await?;
+        Seen {
+            report,
+            specs: BTreeMap::new(),
+        }
+    };
+    let now = clock.now().wall;
     match args.output {
-        Output::Text => io.text(&text(&printable(&report)?, args.all, clock.now().wall))?,
+        Output::Text if args.explain => {
+            let report = printable(&report)?;
+            let explained = |volume: &_| explain::volume(&report, volume, &specs, now);
+            io.text(&grouped(&report, args.all, explained))?;
+        }
+        Output::Text => io.text(&text(&printable(&report)?, args.all, now))?,
         Output::Json => io.json(&Document::of(&report))?,
     }
     Ok(exit(&report))
@@ -246,6 +271,12 @@ impl<'a> Document<'a> {
 
 /// The plan for people. `all` lists the volumes in sync, too.
 pub fn text(report: &Report, all: bool, now: Timestamp) -> String {
+    let elapsed = now.since(report.at);
+    grouped(report, all, |volume| path(&volume.plan, "    ", elapsed))
+}
+
+/// The volumes in their groups, with what `about` says of each.
+fn grouped(report: &Report, all: bool, about: impl Fn(&VolumeStatus) -> String) -> String {
     let mut text = warnings(report);
     for group in Group::ALL {
         let mut members = report
@@ -260,7 +291,7 @@ pub fn text(report: &Report, all: bool, now: Timestamp) -> String {
         let _ = writeln!(text, "{style}{heading}{style:#}");
         for volume in members {
             let _ = writeln!(text, "  {HEAD}{}{HEAD:#}", volume.name);
-            text.push_str(&path(&volume.plan, "    ", now.since(report.at)));
+            text.push_str(&about(volume));
         }
         text.push('\n');
     }
@@ -289,7 +320,7 @@ pub(super) fn warnings(report: &Report) -> String {
 }
 
 /// What stands in the way and the steps, one below the other.
-pub(super) fn path(plan: &PlanStatus, indent: &str, elapsed: Duration) -> String {
+fn path(plan: &PlanStatus, indent: &str, elapsed: Duration) -> String {
     let mut text = String::new();
     for reason in &plan.held_by {
         let _ = writeln!(text, "{indent}{}: {}", reason.code, reason.message);
@@ -297,23 +328,29 @@ pub(super) fn path(plan: &PlanStatus, indent: &str, elapsed: Duration) -> String
     if let Some(due) = due(plan, elapsed) {
         let _ = writeln!(text, "{indent}{DIM}{due}{DIM:#}");
     }
-    let steps = plan.now.iter().chain(&plan.then);
-    for (
-        number,
-        StepStatus {
-            text: step, reason, ..
-        },
-    ) in (1..).zip(steps)
-    {
-        let _ = writeln!(text, "{indent}{number}. {step}");
-        if !reason.is_empty() {
-            let _ = writeln!(text, "{indent}   {DIM}{reason}{DIM:#}");
-        }
+    text + &steps(plan, indent)
+}
+
+/// The steps, one below the other, each with its reason.
+pub(super) fn steps(plan: &PlanStatus, indent: &str) -> String {
+    let mut text = String::new();
+    for (number, of) in (1..).zip(plan.now.iter().chain(&plan.then)) {
+        text += &step(number, of, indent);
     }
     text
 }
 
-fn due(plan: &PlanStatus, elapsed: Duration) -> Option<String> {
+fn step(number: usize, step: &StepStatus, indent: &str) -> String {
+    let StepStatus { text, reason, .. } = step;
+    let mut lines = format!("{indent}{number}. {text}\n");
+    if !reason.is_empty() {
+        let _ = writeln!(lines, "{indent}   {DIM}{reason}{DIM:#}");
+    }
+    lines
+}
+
+/// When what is waited for is due, if that is known.
+pub(super) fn due(plan: &PlanStatus, elapsed: Duration) -> Option<String> {
     let left = Duration::from_millis(plan.next_in_ms?).saturating_sub(elapsed);
     Some(if left < Duration::from_secs(1) {
         "due now".to_owned()

@@ -10,11 +10,10 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, access};
-use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, SqliteConnection};
 
 use super::error::{StoreError, failed};
-use super::open::Place;
+use super::open::{Place, beside, reading};
 use super::schema;
 use crate::model::VmId;
 
@@ -117,12 +116,6 @@ fn writable(directory: &Path, path: &Path) -> Writable {
     denied.map_or(Writable::Yes, Writable::Denied)
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut path = path.as_os_str().to_owned();
-    path.push(suffix);
-    PathBuf::from(path)
-}
-
 fn holder(path: &Path) -> Holder {
     let Ok(lock) = fs::metadata(beside(path, ".lock")) else {
         return Holder::Nobody;
@@ -162,15 +155,7 @@ async fn content(path: &Path) -> Result<Option<Content>, StoreError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(StoreError::opening(path, error)),
     }
-    // Reading a database with a write-ahead log makes two files beside it, and leaves them there,
-    // unless they exist or SQLite is told that nobody writes. What is only in a log without its
-    // index, as after a restore, is not seen then; the next start reads it.
-    let alone = !beside(path, "-shm").exists();
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .read_only(true)
-        .immutable(alone);
-    let mut connection = SqliteConnection::connect_with(&options)
+    let mut connection = SqliteConnection::connect_with(&reading(path))
         .await
         .map_err(failed(DOING))?;
     let schema = schema::found(&mut connection).await?;

@@ -66,11 +66,12 @@ impl Store {
         })
     }
 
-    /// Opens an existing store for reading, beside a daemon or without one. Takes no lock and
-    /// migrates nothing.
+    /// Opens an existing store for reading, beside a daemon or without one. Takes no lock,
+    /// migrates nothing and makes no file: one of the reader's would keep the daemon's user out.
     ///
     /// # Errors
-    /// As [`Store::open`], and [`StoreError::OlderSchema`] where a migration would be needed.
+    /// As [`Store::open`]; [`StoreError::OlderSchema`] where a migration would be needed, and
+    /// [`StoreError::CannotOpen`] where a log is left that cannot be read without making a file.
     pub async fn open_read_only(url: &str) -> Result<Self, StoreError> {
         let path = match Place::parse(url)? {
             Place::File(path) => path,
@@ -81,8 +82,15 @@ impl Store {
             }
         };
         File::open(&path).map_err(|error| StoreError::opening(&path, error))?;
-        let options = SqliteConnectOptions::new().filename(&path).read_only(true);
-        let pool = connect(options).await?;
+        if has_lone_log(&path) {
+            return Err(StoreError::CannotOpen {
+                path,
+                hint: "its last changes are in a log without an index, as after a restore: start \
+                       the daemon once, which takes them in",
+                source: "only a writer can read them".into(),
+            });
+        }
+        let pool = connect(reading(&path)).await?;
         let mut connection = pool.acquire().await.map_err(failed(OPENING))?;
         schema::check(&mut connection).await?;
         let instance = instance(&mut connection).await?;
@@ -97,6 +105,33 @@ impl Store {
 }
 
 const OPENING: &str = "open the store";
+
+/// How to read the database without making a file beside it.
+///
+/// SQLite makes two to read one with a write-ahead log, and leaves them there, unless they exist or
+/// it is told that nobody writes. Without an index nobody does; a daemon that opens the store just
+/// then changes nothing in the database before its first checkpoint. What is only in a log without
+/// its index is not seen: see [`has_lone_log`].
+pub(super) fn reading(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .read_only(true)
+        .immutable(!beside(path, "-shm").exists())
+}
+
+/// Whether there are changes that [`reading`] does not see. A daemon that ends, or is killed,
+/// never leaves its store so; a copy of some of its files is.
+fn has_lone_log(path: &Path) -> bool {
+    let log = fs::metadata(beside(path, "-wal"));
+    log.is_ok_and(|log| log.len() > 0) && !beside(path, "-shm").exists()
+}
+
+/// The file next to the database whose name ends in `suffix`.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(suffix);
+    PathBuf::from(path)
+}
 
 /// One connection for each store: SQLite has one writer at a time anyway, and a
 /// database in memory lives and dies with its connection.
@@ -167,9 +202,7 @@ fn canonical(path: &Path) -> Result<PathBuf, StoreError> {
 /// An flock(2) on a file of its own: SQLite's locks are of another kind and come and go. The
 /// file is never deleted, or two daemons could each lock one of that name.
 fn lock(database: &Path) -> Result<Flock<File>, StoreError> {
-    let mut path = database.as_os_str().to_owned();
-    path.push(".lock");
-    let path = PathBuf::from(path);
+    let path = beside(database, ".lock");
     let opening = |error| StoreError::opening(&path, error);
     let file = File::options()
         .read(true)
@@ -243,7 +276,67 @@ async fn instance(connection: &mut SqliteConnection) -> Result<InstanceId, Store
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    fn files(directory: &Path) -> BTreeSet<String> {
+        let entries = fs::read_dir(directory).expect("a directory");
+        entries
+            .map(|entry| entry.expect("an entry").file_name())
+            .map(|name| name.into_string().expect("UTF-8"))
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn a_reader_sees_everything_and_leaves_no_file() {
+        let root = tempfile::tempdir().expect("a directory");
+        let path = root.path().join("store.db");
+        let url = format!("sqlite://{}", path.display());
+        let store = Store::open(&url, Arc::new(SystemClock)).await;
+        let store = store.expect("a store");
+        let vm = "1b2c3d4e-5f60-4718-92a3-b4c5d6e7f809";
+        let vm = vm.parse().expect("an id");
+        store.set_vm(vm).await.expect("written").expect("the first");
+        let read = async || {
+            let reader = Store::open_read_only(&url).await?;
+            let vm = reader.load().await?.vm;
+            reader.close().await;
+            Ok::<_, StoreError>(vm)
+        };
+
+        let beside_a_daemon = files(root.path());
+        assert_eq!(read().await.expect("readable"), Some(vm));
+        assert_eq!(files(root.path()), beside_a_daemon);
+
+        // What a kill leaves: the database, its log and its index, as they are now.
+        let killed = tempfile::tempdir().expect("a directory");
+        for name in files(root.path()) {
+            fs::copy(root.path().join(&name), killed.path().join(&name)).expect("copied");
+        }
+        store.close().await;
+        let closed = files(root.path());
+        assert!(!closed.contains("store.db-wal"), "{closed:?}");
+        assert_eq!(read().await.expect("readable"), Some(vm));
+        assert_eq!(files(root.path()), closed);
+
+        let url = format!("sqlite://{}", killed.path().join("store.db").display());
+        let left = files(killed.path());
+        let reader = Store::open_read_only(&url).await.expect("readable");
+        assert_eq!(reader.load().await.expect("readable").vm, Some(vm));
+        reader.close().await;
+        assert_eq!(files(killed.path()), left);
+        // What was not yet in the database must not be overlooked.
+        fs::remove_file(killed.path().join("store.db-shm")).expect("removed");
+        let left = files(killed.path());
+        let refused = Store::open_read_only(&url).await.expect_err("half a store");
+        assert!(!refused.is_missing(), "{refused}");
+        assert!(
+            refused.to_string().contains("start the daemon once"),
+            "{refused}"
+        );
+        assert_eq!(files(killed.path()), left);
+    }
 
     #[test]
     fn a_url_is_an_absolute_path_and_never_repeated() {

@@ -32,14 +32,19 @@ fn asked(listener: &TcpListener) -> TcpStream {
 }
 
 /// Answers with a report on no volumes, by a daemon that sees CloudStack.
-fn answer(mut stream: TcpStream) {
+fn answer(stream: TcpStream) {
+    answer_with(stream, true);
+}
+
+/// The same, by one that sees CloudStack or not.
+fn answer_with(mut stream: TcpStream, ok: bool) {
     let report = Report {
         at: Timestamp::from_millis(1_800_000_000_000),
         instance: InstanceId::new(uuid::Uuid::from_u128(1)),
         self_vm: None,
         sources: vec![SourceStatus {
             name: "cloudstack".to_owned(),
-            ok: true,
+            ok,
             message: None,
             age_ms: Some(1000),
         }],
@@ -237,4 +242,42 @@ fn a_daemon_that_is_not_up_yet_is_waited_for() {
     assert!(line.contains("volume/a"), "{line}");
     interrupt(&child);
     child.wait().expect("it ends");
+}
+
+#[test]
+fn a_watch_survives_a_daemon_that_goes_away_and_ends_with_ctrl_c() {
+    let config = empty_config();
+    let path = config.path().to_str().expect("UTF-8");
+    let (listener, address) = listener();
+    let watch = ["get", "sources", "--watch", "-o", "json"];
+    let mut child = start(address, path, &watch);
+    answer(asked(&listener));
+    let mut out = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut err = BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut line = String::new();
+    out.read_line(&mut line).expect("a line");
+    let event: serde_json::Value = serde_json::from_str(&line).expect("one document");
+    assert_eq!(
+        (&event["change"], &event["object"]["name"]),
+        (&"Added".into(), &"cloudstack".into())
+    );
+    drop(listener);
+    line.clear();
+    err.read_line(&mut line).expect("a line");
+    assert_eq!(line, format!("no daemon at {address}; trying again\n"));
+    let listener = TcpListener::bind(address).expect("the port is free again");
+    // The first answer says what was known before.
+    answer(asked(&listener));
+    answer_with(asked(&listener), false);
+    line.clear();
+    out.read_line(&mut line).expect("a line");
+    let event: serde_json::Value = serde_json::from_str(&line).expect("one document");
+    assert_eq!(
+        (&event["change"], &event["object"]["ok"]),
+        (&"Changed".into(), &false.into())
+    );
+    interrupt(&child);
+    let mut rest = String::new();
+    err.read_to_string(&mut rest).expect("UTF-8");
+    assert_eq!((ended(child).0, rest.as_str()), (Some(130), ""));
 }

@@ -1,8 +1,19 @@
-use super::super::fixture::{self, NOW, blocked, in_flight, later, ready, report, waiting};
+use super::super::fixture::{self, NOW, blocked, in_flight, later, ready, report, spec, waiting};
 use super::*;
+use crate::config::Address;
+
+fn shown_at(report: &Report, spec: Option<&DesiredVolume>, now: Timestamp) -> String {
+    let help = Help {
+        report,
+        volume: &report.volumes[0],
+        spec,
+        nbd: &Address::Unix("/run/nbd.sock".into()),
+    };
+    fixture::plain(&text(help, now))
+}
 
 fn shown(report: &Report) -> String {
-    fixture::plain(&text(report, &report.volumes[0], later(NOW, 2)))
+    shown_at(report, Some(&spec("pg")), later(NOW, 2))
 }
 
 #[test]
@@ -10,6 +21,12 @@ fn a_ready_volume_shows_its_whole_chain() {
     let expected = "\
 pg
 Ready: as declared
+for at least 3m12s, since 2027-01-15T07:56:50Z
+
+Desired
+  cloud    volume pg, 40GiB, from Custom in zone-1, on this VM
+  export   migration-vol-2aff4799-0000-0000-0000-000000000000, read-write
+  policy   enforced; Retain: once the spec is gone, only the export ends
 
 Chain
   LAYER    SOURCE       READ   FACT
@@ -22,14 +39,22 @@ Differences
   none that nobody is working on
 
 Conditions
-  TYPE    STATUS   FOR   REASON   MESSAGE
-  Ready   True     2s    Ready    as declared
+  TYPE    STATUS   FOR     REASON   MESSAGE
+  Ready   True     3m12s   Ready    as declared
 
 Next
   nothing is to be done
 
 ";
-    assert_eq!(shown(&report([ready("pg")])), expected);
+    let mut volume = ready("pg");
+    volume.conditions[0].last_transition_time = Timestamp::from_millis(NOW.as_millis() - 190_000);
+    assert_eq!(shown(&report([volume])), expected);
+    // Whoever sees it for the first time cannot tell since when it is so.
+    let first = shown(&report([ready("pg")]));
+    assert!(!first.contains("for at least"), "{first}");
+    assert!(first.contains("Ready   True     -     Ready"), "{first}");
+    let unread = shown_at(&report([ready("pg")]), None, NOW);
+    assert!(unread.contains("Desired\n  not known: "), "{unread}");
 }
 
 #[test]
@@ -40,7 +65,8 @@ fn a_blocked_volume_says_what_differs_and_what_to_try() {
         "no disk with serial 2aff4799000000000000 here",
         "not served",
         "  FIELD              DESIRED   OBSERVED\n  spec.attachTo.vm   pg        x\n",
-        "Next\n  ForeignAttachment: attached to VM x; detach it there\n  1. attach the volume",
+        "Next\n  ForeignAttachment: attached to VM x; detach it there\n    means: Attached to a VM",
+        "\n    then: goes on by itself once somebody has settled that\n  1. attach the volume",
         "\nTry: cmk list volumes id=2aff4799-0000-0000-0000-000000000000\n",
     ] {
         assert!(text.contains(part), "{part:?}: {text}");
@@ -62,7 +88,7 @@ In flight
         text.contains("Try: volume-daemon wait volume/pg --for=Ready"),
         "{text}"
     );
-    let late = super::text(&report([in_flight("pg")]), &in_flight("pg"), later(NOW, 60));
+    let late = shown_at(&report([in_flight("pg")]), None, later(NOW, 60));
     assert!(late.contains("no longer accepts"), "{late}");
 }
 

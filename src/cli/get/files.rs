@@ -7,7 +7,7 @@ use anstyle::Style;
 use super::{Named, age};
 use crate::cli::output::{BAD, DIM, GOOD, PENDING, cell, count, plain, span, table};
 use crate::model::{FileProblem, FileState, Timestamp};
-use crate::reconcile::report::{FileStatus, FileVolume};
+use crate::reconcile::report::{FileStatus, FileVolume, Report};
 
 /// Most files with problems shown unless all are asked for.
 const SHOWN_MAX: usize = 20;
@@ -34,6 +34,16 @@ pub(super) struct Reading {
     pub now: Timestamp,
     /// How old the report is.
     pub elapsed: Duration,
+}
+
+impl Reading {
+    /// Of `report`, at `now`.
+    pub fn of(report: &Report, now: Timestamp) -> Self {
+        Self {
+            now,
+            elapsed: now.since(report.at),
+        }
+    }
 }
 
 /// All files: a summary, then those with problems; `wide`: every file.
@@ -78,6 +88,14 @@ pub(super) fn one(file: &FileStatus, reading: Reading) -> String {
         text += &problems(file);
     }
     text
+}
+
+/// What there is to say about a file, without ages: two that are equal show no change.
+pub(super) fn gist(file: &FileStatus) -> String {
+    format!(
+        "{:?}",
+        (file.state, &file.hash, &file.volumes, &file.problems)
+    )
 }
 
 fn list(files: &[&FileStatus], wide: bool, reading: Reading) -> String {

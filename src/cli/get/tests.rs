@@ -1,27 +1,35 @@
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use super::super::fixture::{
     NOW, blocked, later, plain as bare, progressing, ready, report, unknown,
 };
 use super::*;
-use crate::model::memory::{FailureClass, Intent};
+use crate::cli::output::or_empty;
+use crate::model::memory::{FailureClass, Intent, Outcome, Progress};
 use crate::model::{Action, Cause, FileProblem, FileState, IntentId, JobId, Owner, VmId, VolumeId};
 use crate::reconcile::report::FileVolume;
 use crate::store::Settled;
 
-fn args(kind: Kind, name: Option<&str>) -> Args {
+pub(super) fn args(kind: Kind, name: Option<&str>) -> Args {
     Args {
         kind,
         name: name.map(str::to_owned),
         output: Output::Table,
         open: false,
         limit: None,
+        watch: false,
         source: Source::default(),
     }
 }
 
 fn shown(args: &Args, report: &Report, wide: bool) -> Result<String, String> {
-    match list(args, report, wide, later(NOW, 2)) {
+    let args = Args {
+        output: if wide { Output::Wide } else { args.output },
+        ..args.clone()
+    };
+    match list(&args, &Answer::Report(report.clone()), later(NOW, 2)) {
         Ok(text) => Ok(bare(&text)),
         Err(failure) => Err(format!("{failure}; {}", or_empty(failure.hint.as_ref()))),
     }
@@ -121,7 +129,7 @@ fn empty_lists_say_so() {
     );
 }
 
-fn row(name: &str, progress: Progress, outcome: Option<Outcome>) -> JournalRow {
+pub(super) fn row(name: &str, progress: Progress, outcome: Option<Outcome>) -> JournalRow {
     JournalRow {
         intent: Intent {
             id: IntentId::new(Uuid::from_u128(5)),
@@ -191,21 +199,12 @@ fn the_journal_shows_how_each_call_ended() {
 #[test]
 fn a_named_item_is_one_object_in_json() {
     let report = report([ready("a"), ready("b")]);
-    let printed = |name| {
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut io = Io {
-            out: &mut out,
-            err: &mut err,
-            live: false,
-        };
-        json(&args(Kind::Volumes, name), &report, &mut io).expect("printed");
-        serde_json::from_slice::<serde_json::Value>(&out).expect("JSON")
-    };
+    let printed = |name| printed(&args(Kind::Volumes, name), &report);
     assert_eq!(printed(Some("b"))["name"], "b");
     assert_eq!(printed(None).as_array().map(Vec::len), Some(2));
 }
 
-fn spec_file(name: &str, state: FileState, problems: &[&str]) -> FileStatus {
+pub(super) fn spec_file(name: &str, state: FileState, problems: &[&str]) -> FileStatus {
     FileStatus {
         path: format!("/etc/volume-daemon/specs/{name}"),
         state,
@@ -279,7 +278,7 @@ fn printed(args: &Args, report: &Report) -> serde_json::Value {
         err: &mut err,
         live: false,
     };
-    json(args, report, &mut io).expect("written");
+    json(args, &Answer::Report(report.clone()), &mut io).expect("written");
     serde_json::from_slice(&out).expect("JSON")
 }
 
