@@ -8,6 +8,7 @@ mod asks;
 mod backoff;
 mod conditions;
 mod core;
+mod devices;
 mod dispatch;
 mod execute;
 mod files;

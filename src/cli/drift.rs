@@ -8,9 +8,9 @@ use super::client::{self, Source};
 use super::output::{Exit, Io, PENDING, count, plain, printable, table};
 use super::plan::{self, Output, warnings};
 use crate::config::Config;
-use crate::model::{Timestamp, VolumeName};
+use crate::model::{Serial, Timestamp, VolumeName};
 use crate::plan::{Drift, DriftClass};
-use crate::reconcile::report::{Phase, Report};
+use crate::reconcile::report::{DeviceState, HostDevice, Phase, Report};
 
 /// Shows what differs from the specs while nobody is working on it.
 #[derive(Debug, clap::Args)]
@@ -44,6 +44,7 @@ pub async fn run(args: &Args, config: &Config, io: &mut Io<'_>) -> anyhow::Resul
             at: report.at,
             unclear: unclear(&report),
             drift: entries(&report),
+            ghosts: ghosts(&report).collect(),
         })?,
     }
     Ok(exit(&report))
@@ -56,6 +57,8 @@ struct Document<'a> {
     /// Sources and volumes of which it is not known that nothing differs.
     unclear: Vec<&'a str>,
     drift: Vec<Entry<'a>>,
+    /// Disks here that CloudStack does not list here.
+    ghosts: Vec<&'a HostDevice>,
 }
 
 #[derive(Serialize)]
@@ -77,6 +80,11 @@ fn entries(report: &Report) -> Vec<Entry<'_>> {
         .collect()
 }
 
+fn ghosts(report: &Report) -> impl Iterator<Item = &HostDevice> {
+    let devices = report.devices.iter();
+    devices.filter(|device| device.state == DeviceState::Ghost)
+}
+
 fn unclear(report: &Report) -> Vec<&str> {
     plan::unread(report)
         .chain(unclear_volumes(report))
@@ -95,7 +103,7 @@ fn unclear_volumes(report: &Report) -> impl Iterator<Item = &str> {
 }
 
 fn exit(report: &Report) -> Exit {
-    if !entries(report).is_empty() {
+    if !entries(report).is_empty() || ghosts(report).next().is_some() {
         Exit::Differences
     } else if !unclear(report).is_empty() {
         Exit::Blocked
@@ -144,6 +152,21 @@ pub fn text(report: &Report) -> String {
             text.push('\n');
         }
     }
+    let rows: Vec<_> = ghosts(report)
+        .map(|ghost| {
+            let serial = ghost.serial.as_ref().map_or("", Serial::as_str);
+            let message = ghost.message.as_deref().unwrap_or_default();
+            vec![plain(&ghost.path), plain(serial), plain(message)]
+        })
+        .collect();
+    if !rows.is_empty() {
+        let _ = writeln!(
+            text,
+            "{PENDING}Ghosts: disks here that CloudStack does not list here{PENDING:#}"
+        );
+        text.push_str(&table(&["DEVICE", "SERIAL", "WHY"], rows));
+        text.push('\n');
+    }
     let all = count(report.volumes.len(), "volume");
     if entries.is_empty() {
         let _ = write!(text, "no drift in {all}");
@@ -172,6 +195,7 @@ pub fn text(report: &Report) -> String {
 mod tests {
     use super::super::fixture::{blocked, drift, held, plain, progressing, ready, report, unknown};
     use super::*;
+    use crate::model::ByteSize;
 
     #[test]
     fn differences_are_grouped_by_class() {
@@ -199,6 +223,33 @@ logs     spec.export.readOnly   true      false
 ";
         assert_eq!(plain(&text(&report)), expected);
         assert_eq!(exit(&report), Exit::Differences);
+    }
+
+    #[test]
+    fn a_disk_that_should_not_be_here_is_a_difference() {
+        let mut report = report([ready("a")]);
+        report.devices.push(HostDevice {
+            path: "/dev/vdx".to_owned(),
+            number: "252:368".to_owned(),
+            serial: Some("17af9803f4a8445da106".parse().expect("a serial")),
+            size: ByteSize::gib(1),
+            state: DeviceState::Ghost,
+            volume: None,
+            volume_id: None,
+            users: Vec::new(),
+            message: Some("nobody's".to_owned()),
+        });
+        let expected = "\
+Ghosts: disks here that CloudStack does not list here
+DEVICE     SERIAL                 WHY
+/dev/vdx   17af9803f4a8445da106   nobody's
+
+no drift in 1 volume
+";
+        assert_eq!(super::super::fixture::plain(&text(&report)), expected);
+        assert_eq!(exit(&report), Exit::Differences);
+        report.devices[0].state = DeviceState::Unmanaged;
+        assert_eq!(exit(&report), Exit::Fine);
     }
 
     #[test]

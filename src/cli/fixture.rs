@@ -59,6 +59,7 @@ pub fn report(volumes: impl IntoIterator<Item = VolumeStatus>) -> Report {
         volumes,
         exports,
         files: Vec::new(),
+        devices: Vec::new(),
     }
 }
 

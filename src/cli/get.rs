@@ -5,13 +5,15 @@ use serde::Serialize;
 use self::listing::Listing;
 pub use self::tables::intents;
 pub(super) use self::tables::{age, phase_style};
-use self::tables::{exports, journal, sources, volumes};
+use self::tables::{devices, exports, journal, sources, volumes};
 use super::client::{self, Source};
 use super::output::{Exit, Failure, Io, not_found, printable};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::{Timestamp, VolumeName};
-use crate::reconcile::report::{ExportStatus, FileStatus, Report, SourceStatus, VolumeStatus};
+use crate::reconcile::report::{
+    ExportStatus, FileStatus, HostDevice, Report, SourceStatus, VolumeStatus,
+};
 use crate::store::{IntentFilter, JournalRow};
 
 mod files;
@@ -22,13 +24,14 @@ mod watch;
 /// How many calls are listed unless more are asked for.
 const LIMIT: u32 = 20;
 
-/// Lists volumes, calls to CloudStack, exports, or sources of knowledge.
+/// Lists volumes, calls to CloudStack, exports, disks, or sources of knowledge.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
 Kinds:
   volumes   specs, and what became of them
   intents   the journal of calls that change something in CloudStack, newest first
   exports   what the NBD server serves, whoever made it so
+  devices   the disks of this machine, and whose they are
   sources   what the daemon sees the world through, and how each spec file stands
 
 Examples:
@@ -37,6 +40,7 @@ Examples:
   volume-daemon get intents pgtest2-disk-0        what was asked of CloudStack for it
   volume-daemon get intents --open                calls whose end is not known
   volume-daemon get exports -o wide
+  volume-daemon get devices                       also disks that should not be here
   volume-daemon get sources                       spec files with mistakes, and where these are
   volume-daemon get sources -o wide               every spec file
   volume-daemon get sources a.yaml                this file
@@ -78,6 +82,8 @@ enum Kind {
     Intents,
     #[value(alias = "export")]
     Exports,
+    #[value(alias = "device")]
+    Devices,
     #[value(alias = "source")]
     Sources,
 }
@@ -119,7 +125,7 @@ pub async fn run(
         Kind::Intents => {
             Answer::Journal(client::intents(config, &args.source, filter(args)?, io).await?)
         }
-        Kind::Volumes | Kind::Exports | Kind::Sources => {
+        Kind::Volumes | Kind::Exports | Kind::Devices | Kind::Sources => {
             Answer::Report(client::report(config, &args.source, &[], io).await?)
         }
     };
@@ -184,6 +190,7 @@ fn json(args: &Args, answer: &Answer, io: &mut Io<'_>) -> anyhow::Result<()> {
 enum Object<'a> {
     Volume(&'a VolumeStatus),
     Export(&'a ExportStatus),
+    Device(&'a HostDevice),
     Source(WithFiles<'a>),
     File(&'a FileStatus),
     Call(&'a JournalRow),
@@ -195,6 +202,7 @@ impl Object<'_> {
         match self {
             Self::Volume(volume) => volume.name.to_string(),
             Self::Export(export) => export.name.to_string(),
+            Self::Device(device) => device.path.clone(),
             Self::Source(WithFiles { source, .. }) => source.name.clone(),
             Self::File(file) => file.path.clone(),
             Self::Call(row) => row.intent.id.to_string(),
@@ -215,6 +223,10 @@ fn objects<'a>(args: &Args, answer: &'a Answer) -> Result<Vec<Object<'a>>, Failu
         Kind::Exports => {
             let exports = pick(args, "export", &report.exports)?.into_iter();
             exports.map(Object::Export).collect()
+        }
+        Kind::Devices => {
+            let devices = pick(args, "device", &report.devices)?.into_iter();
+            devices.map(Object::Device).collect()
         }
         Kind::Sources | Kind::Intents => match file(args, report) {
             Some(file) => vec![Object::File(file)],
@@ -257,6 +269,7 @@ fn listing(args: &Args, answer: &Answer, now: Timestamp) -> Result<Listing, Fail
     Ok(match args.kind {
         Kind::Volumes => volumes(&pick(args, "volume", &report.volumes)?, wide, elapsed),
         Kind::Exports => exports(&pick(args, "export", &report.exports)?, wide),
+        Kind::Devices => devices(&pick(args, "device", &report.devices)?, wide),
         Kind::Sources | Kind::Intents => match file(args, report) {
             Some(_) => sources(&[], elapsed),
             None => sources(&sources_in(args, report)?, elapsed),
@@ -278,6 +291,12 @@ impl Named for VolumeStatus {
 impl Named for ExportStatus {
     fn name(&self) -> &str {
         self.name.as_str()
+    }
+}
+
+impl Named for HostDevice {
+    fn name(&self) -> &str {
+        &self.path
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::action::{Action, Cause, Mark};
 use super::desired::{Generation, Owner};
-use super::export::ExportName;
+use super::export::{ExportName, Serial};
 use super::ids::{
     AccountMark, InstanceId, IntentId, JobId, OfferingId, SpecUid, VmId, VolumeId, VolumeName,
     ZoneId,
@@ -26,6 +26,8 @@ pub struct Memory {
     pub placements: BTreeMap<VolumeId, VmId>,
     /// Since when a volume that this daemon put on a VM is seen detached. Not stored.
     pub vanished: BTreeMap<VolumeId, BootTime>,
+    /// When this run first saw a disk. Not stored.
+    pub appeared: BTreeMap<Serial, BootTime>,
     /// Which volume an export name belongs to, for ever.
     pub export_names: BTreeMap<ExportName, VolumeId>,
     /// Intents whose end is not known. At most one for each name (I1).
@@ -67,6 +69,7 @@ impl Memory {
             bindings: BTreeMap::new(),
             placements: BTreeMap::new(),
             vanished: BTreeMap::new(),
+            appeared: BTreeMap::new(),
             export_names: BTreeMap::new(),
             intents: BTreeMap::new(),
             settled: BTreeMap::new(),

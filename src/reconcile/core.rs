@@ -20,8 +20,10 @@ use crate::store::{Effects, PlacementChange};
 
 use super::asks::Asks;
 use super::backoff;
+use super::devices;
 use super::files::{FilesNews, SpecFiles};
 use super::queue::Queue;
+use super::report::HostDevice;
 use super::settle;
 
 /// How often a part of this machine that could not be read is tried again.
@@ -174,6 +176,10 @@ pub struct Core {
     pub(super) memos: Vec<Memo>,
     /// The spec files as they were last judged.
     pub(super) files: SpecFiles,
+    /// Disks that CloudStack does not list here, as of its last listing.
+    pub(super) ghosts: BTreeSet<Serial>,
+    /// Of these, what was not told yet.
+    pub(super) new_ghosts: Vec<HostDevice>,
     pub(super) random: fastrand::Rng,
 }
 
@@ -219,6 +225,8 @@ impl Core {
             changed: BTreeSet::new(),
             memos: Vec::new(),
             files: SpecFiles::default(),
+            ghosts: BTreeSet::new(),
+            new_ghosts: Vec::new(),
             random: fastrand::Rng::with_seed(seed),
         }
     }
@@ -352,6 +360,7 @@ impl Core {
 
     fn host(&mut self, view: HostView, now: Now) {
         let before = std::mem::replace(&mut self.world.observed.host, view);
+        self.note_appeared();
         let view = &self.world.observed.host;
         let changed = changed_serials(&before, view);
         let pause = if changed.is_empty() {
@@ -376,6 +385,47 @@ impl Core {
             }
         }
         self.wake_observing(now);
+    }
+
+    /// Notes since when each disk is here. One that CloudStack is not known to have plugged in is a
+    /// reason to ask it.
+    fn note_appeared(&mut self) {
+        let HostView { disks, begun, .. } = &self.world.observed.host;
+        let Reading::Present(disks) = disks else {
+            return;
+        };
+        let serials = disks.devices.values();
+        let here: BTreeSet<&Serial> = serials
+            .filter_map(|device| device.serial.as_ref())
+            .collect();
+        let appeared = &mut self.world.memory.appeared;
+        appeared.retain(|serial, _| here.contains(serial));
+        let bindings = self.world.memory.bindings.values();
+        let bound: BTreeSet<Serial> = bindings.map(|binding| Serial::of(binding.volume)).collect();
+        for serial in here {
+            if appeared.contains_key(serial) {
+                continue;
+            }
+            appeared.insert(serial.clone(), *begun);
+            if !bound.contains(serial) && devices::is_cloudstacks(serial) {
+                self.asks.full.now();
+            }
+        }
+    }
+
+    /// Disks that turned out to be listed by nobody since this was last asked.
+    pub fn take_ghosts(&mut self) -> Vec<HostDevice> {
+        std::mem::take(&mut self.new_ghosts)
+    }
+
+    /// Looks for disks that CloudStack does not list here.
+    pub(super) fn note_ghosts(&mut self) {
+        let ghosts: Vec<HostDevice> = devices::ghosts(&self.world).collect();
+        let serials = ghosts.iter().filter_map(|ghost| ghost.serial.clone());
+        let known = std::mem::replace(&mut self.ghosts, serials.collect());
+        let is_new =
+            |ghost: &HostDevice| ghost.serial.as_ref().is_some_and(|it| !known.contains(it));
+        self.new_ghosts.extend(ghosts.into_iter().filter(is_new));
     }
 
     fn nbd(&mut self, mut view: NbdView, now: Now) {

@@ -60,6 +60,7 @@ impl Core {
                 self.resolve = true;
                 self.ask_for_missing();
                 self.world.memory.unknown_claims = unknown_claims(&self.world);
+                self.note_ghosts();
                 let names: Vec<VolumeName> = self.world.memory.bindings.keys().cloned().collect();
                 self.learn(&names, now);
             }

@@ -29,6 +29,47 @@ pub struct Report {
     pub exports: Vec<ExportStatus>,
     /// Every spec file that is there, or owns a spec.
     pub files: Vec<FileStatus>,
+    /// Every disk of this machine.
+    pub devices: Vec<HostDevice>,
+}
+
+/// A disk of this machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HostDevice {
+    /// Its kernel name now, like `/dev/vdb`; changes over reboots.
+    pub path: String,
+    /// Its number.
+    pub number: String,
+    /// Its serial, if it has one that CloudStack could have given.
+    pub serial: Option<Serial>,
+    /// Its size, in bytes.
+    pub size: ByteSize,
+    /// Whose it is.
+    pub state: DeviceState,
+    /// The spec that is about it.
+    pub volume: Option<VolumeName>,
+    /// The volume whose serial it has.
+    pub volume_id: Option<VolumeId>,
+    /// Who uses it, besides the NBD server.
+    pub users: Vec<String>,
+    /// What a person should know; `null` if all is well.
+    pub message: Option<String>,
+}
+
+/// Whose a disk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeviceState {
+    /// Attached here, and a spec is about it.
+    Managed,
+    /// Attached here, and no spec is about it.
+    Unmanaged,
+    /// It has a serial as CloudStack's disks do, and CloudStack does not list it here.
+    Ghost,
+    /// Not a disk of CloudStack's.
+    Other,
+    /// Not known yet, or CloudStack could not be read.
+    Unknown,
 }
 
 /// How a spec file stands.

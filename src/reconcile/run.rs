@@ -194,6 +194,15 @@ where
 
     /// One line for each decision that changed what is, or is not, being done.
     fn tell_changes(&mut self) {
+        for ghost in self.core.take_ghosts() {
+            tracing::warn!(
+                device = ghost.path,
+                serial = ghost.serial.as_ref().map(tracing::field::display),
+                reason = "GhostDevice",
+                "{}",
+                ghost.message.as_deref().unwrap_or_default()
+            );
+        }
         for name in self.core.take_changed() {
             if let Some(plan) = self.core.plan().volumes.get(&name) {
                 tell_decision(&name, &plan.decision);

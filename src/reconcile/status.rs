@@ -12,6 +12,7 @@ use crate::plan::{
 };
 
 use super::conditions::{Transitions, conditions};
+use super::devices::devices;
 use super::files::SpecFiles;
 use super::report::{
     AttachmentStatus, Capacity, DeviceStatus, ExportStatus, IntentStatus, ObservedStatus, Phase,
@@ -66,6 +67,7 @@ pub fn write(situation: Situation<'_>, transitions: &mut Transitions, now: Now) 
         volumes,
         exports: exports(world),
         files: files.statuses(world.desired.volumes.values(), now),
+        devices: devices(world),
     }
 }
 

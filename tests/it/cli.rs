@@ -52,6 +52,7 @@ fn answer_with(mut stream: TcpStream, ok: bool) {
         volumes: Vec::new(),
         exports: Vec::new(),
         files: Vec::new(),
+        devices: Vec::new(),
     };
     let body = serde_json::to_string(&report).expect("JSON");
     let length = body.len();

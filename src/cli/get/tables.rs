@@ -9,7 +9,9 @@ use super::listing::{Line, Listing};
 use crate::cli::output::{BAD, GOOD, PENDING, cell, or_empty, plain, span};
 use crate::model::Timestamp;
 use crate::model::memory::{Outcome, Progress};
-use crate::reconcile::report::{ExportStatus, Phase, SourceStatus, VolumeStatus};
+use crate::reconcile::report::{
+    DeviceState, ExportStatus, HostDevice, Phase, SourceStatus, VolumeStatus,
+};
 use crate::store::JournalRow;
 
 /// The colour of a phase.
@@ -106,6 +108,42 @@ pub(super) fn exports(exports: &[&ExportStatus], wide: bool) -> Listing {
     });
     Listing {
         empty: "the NBD server serves nothing",
+        lines: lines.collect(),
+        header,
+    }
+}
+
+/// The table of disks.
+pub(super) fn devices(devices: &[&HostDevice], wide: bool) -> Listing {
+    let mut header = vec!["DEVICE", "STATE", "VOLUME", "SIZE", "SERIAL", "USED"];
+    if wide {
+        header.extend(["NUMBER", "ID", "MESSAGE"]);
+    }
+    let lines = devices.iter().map(|device| {
+        let (state, style) = match device.state {
+            DeviceState::Managed => ("Managed", GOOD),
+            DeviceState::Unmanaged => ("Unmanaged", Style::new()),
+            DeviceState::Ghost => ("Ghost", BAD),
+            DeviceState::Other => ("Other", Style::new()),
+            DeviceState::Unknown => ("Unknown", PENDING),
+        };
+        let mut row = vec![
+            plain(&device.path),
+            cell(state, style),
+            plain(or_empty(device.volume.as_ref())),
+            plain(device.size),
+            plain(or_empty(device.serial.as_ref())),
+            plain(device.users.join(", ")),
+        ];
+        if wide {
+            row.push(plain(&device.number));
+            row.push(plain(or_empty(device.volume_id.as_ref())));
+            row.push(plain(device.message.as_deref().unwrap_or_default()));
+        }
+        Line::new(&device.path, row)
+    });
+    Listing {
+        empty: "no disks were seen",
         lines: lines.collect(),
         header,
     }

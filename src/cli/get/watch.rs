@@ -61,7 +61,9 @@ pub(super) async fn run(
 async fn ask(args: &Args, client: &Client) -> anyhow::Result<Result<Answer, ClientError>> {
     Ok(match args.kind {
         Kind::Intents => client.intents(&filter(args)?).await.map(Answer::Journal),
-        Kind::Volumes | Kind::Exports | Kind::Sources => client.report().await.map(Answer::Report),
+        Kind::Volumes | Kind::Exports | Kind::Devices | Kind::Sources => {
+            client.report().await.map(Answer::Report)
+        }
     })
 }
 
@@ -141,7 +143,7 @@ impl Watch {
         let lines = lines.map(|line| (line.key.clone(), shown.gist(line), line.clone()));
         let word = match args.kind {
             Kind::Intents => "Ended",
-            Kind::Volumes | Kind::Exports | Kind::Sources => "Gone",
+            Kind::Volumes | Kind::Exports | Kind::Devices | Kind::Sources => "Gone",
         };
         let changes = self.lines.take(lines.collect(), forgets(args));
         let changed: Vec<Line> = in_time(args, changes)
@@ -182,6 +184,7 @@ fn emptied(args: &Args, answer: &Answer, now: Timestamp) -> Option<Answer> {
         volumes: Vec::new(),
         exports: Vec::new(),
         files: Vec::new(),
+        devices: Vec::new(),
         ..report.clone()
     }))
 }
