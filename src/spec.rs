@@ -11,6 +11,7 @@
 //! ```
 
 mod explain;
+mod form;
 mod problem;
 mod render;
 mod schema;

@@ -3,7 +3,10 @@
 use std::error::Error;
 use std::fmt::Write as _;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Registry, fmt, reload};
 
 /// How log lines look.
 #[derive(
@@ -27,7 +30,7 @@ pub enum LogFormat {
 }
 
 /// What lets another filter take the place of the one in force.
-pub struct Logs(Box<dyn Fn(EnvFilter) -> anyhow::Result<()> + Send + Sync>);
+pub struct Logs(reload::Handle<Targets, Registry>);
 
 impl Logs {
     /// Logs what `filter` lets through from now on.
@@ -35,39 +38,36 @@ impl Logs {
     /// # Errors
     /// If the filter cannot be read; the old one stays.
     pub fn set_filter(&self, filter: &str) -> anyhow::Result<()> {
-        (self.0)(parse(filter)?)
+        Ok(self.0.reload(parse(filter)?)?)
     }
 }
 
-/// Starts logging to standard error. `filter` is a `tracing` filter such as `info`.
+/// Starts logging to standard error. `filter` is a level such as `info`, and levels of single
+/// modules such as `volume_daemon::store=debug`, with commas between.
 ///
 /// # Errors
 /// If the filter cannot be read, or logging was started before.
 pub fn start(filter: &str, format: LogFormat) -> anyhow::Result<Logs> {
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(parse(filter)?)
+    let (filter, handle) = reload::Layer::new(parse(filter)?);
+    let registry = tracing_subscriber::registry().with(filter);
+    let lines = fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
-    let (started, logs) = match format {
-        LogFormat::Text => {
-            let builder = builder.with_target(false).with_filter_reloading();
-            let handle = builder.reload_handle();
-            let set = move |filter| Ok(handle.reload(filter)?);
-            (builder.try_init(), Logs(Box::new(set)))
-        }
-        LogFormat::Json => {
-            let builder = builder.json().flatten_event(true).with_filter_reloading();
-            let handle = builder.reload_handle();
-            let set = move |filter| Ok(handle.reload(filter)?);
-            (builder.try_init(), Logs(Box::new(set)))
-        }
+    let started = match format {
+        LogFormat::Text => registry.with(lines.with_target(false)).try_init(),
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
     };
     started.map_err(|error| anyhow::anyhow!("logging could not be started: {error}"))?;
-    Ok(logs)
+    Ok(Logs(handle))
 }
 
-fn parse(filter: &str) -> anyhow::Result<EnvFilter> {
-    EnvFilter::try_new(filter).map_err(|error| anyhow::anyhow!("log filter {filter:?}: {error}"))
+fn parse(filter: &str) -> anyhow::Result<Targets> {
+    let parsed: Result<Targets, _> = filter.parse();
+    parsed.map_err(|error| {
+        anyhow::anyhow!(
+            "log filter {filter:?}: {error}; write a level, or module=level, like debug"
+        )
+    })
 }
 
 /// An error and everything that caused it, in one line.

@@ -259,7 +259,7 @@ impl From<&PaceConfig> for Pace {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// A `tracing` filter, such as `info` or `volume_daemon=debug`.
+    /// A level such as `info`, and levels of single modules, as in `info,volume_daemon::store=debug`.
     pub filter: String,
     /// `text` or `json`.
     pub format: LogFormat,

@@ -7,11 +7,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use jsonschema::error::ValidationErrorKind;
 use serde_json::Value;
 
+use super::form::{Fault, faults};
 use super::problem::{Finding, Findings, Source};
-use super::schema::{allowed, errors, expected, home_of, known_keys, nearest, one_of, schema_at};
+use super::schema::{allowed, expected, home_of, known_keys, nearest, one_of, schema_at};
 use super::tree::{At, Kind, Node, written};
 use super::values::{CloudName, DrainTimeout, LabelKey, LabelValue, ReservedDeviceId, VmRef};
 use crate::model::size::InvalidSize;
@@ -34,21 +34,12 @@ pub(super) fn explain(root: &Node, json: &Value, source: &Source<'_>, findings: 
     if explainer.is_another_kind() {
         return;
     }
-    for error in errors(json) {
-        if explainer.findings.is_full() {
-            return;
+    faults(schema_at(&[]), json, &mut |path, fault| {
+        if !explainer.findings.is_full() {
+            explainer.form(path, json, fault);
         }
-        let path: Vec<_> = error.instance_path().as_str().split('/').skip(1).collect();
-        let path: Vec<_> = path.iter().map(|name| unescaped(name)).collect();
-        let path: Vec<_> = path.iter().map(String::as_str).collect();
-        explainer.form(&path, &error);
-    }
+    });
     explainer.texts(root, &mut Vec::new());
-}
-
-/// Undoes the escapes of a JSON Pointer (RFC 6901, section 4).
-fn unescaped(name: &str) -> String {
-    name.replace("~1", "/").replace("~0", "~")
 }
 
 impl Explainer<'_> {
@@ -71,48 +62,32 @@ impl Explainer<'_> {
         true
     }
 
-    /// Translates one error of the schema.
-    fn form(&mut self, path: &[&str], error: &jsonschema::ValidationError<'_>) {
+    /// Says what is wrong with the form of the value at `path` in `json`.
+    fn form(&mut self, path: &[&str], json: &Value, fault: Fault<'_>) {
         let expected = || expected(schema_at(path));
-        let finding = match error.kind() {
-            // Each text is read by itself, which says more than these can.
-            ValidationErrorKind::Pattern { .. }
-            | ValidationErrorKind::MinLength { .. }
-            | ValidationErrorKind::MaxLength { .. }
-            | ValidationErrorKind::PropertyNames { .. } => return,
-            ValidationErrorKind::AdditionalProperties { unexpected } => {
-                for key in unexpected {
-                    self.unknown_key(path, key);
-                }
-                return;
-            }
-            ValidationErrorKind::Required { property } => {
-                return self.missing(path, property.as_str().unwrap_or_default());
-            }
-            ValidationErrorKind::Type { .. } => return self.wrong_type(path),
-            ValidationErrorKind::Enum { .. } => return self.unknown_value(path),
-            ValidationErrorKind::FalseSchema => {
+        let finding = match fault {
+            Fault::UnknownKey(key) => return self.unknown_key(path, key),
+            Fault::Missing(key) => return self.missing(path, key),
+            Fault::WrongType => return self.wrong_type(path),
+            Fault::UnknownValue => return self.unknown_value(path),
+            Fault::Forbidden => {
                 let finding = Finding::new("this is for creating a volume, not for adopting one")
                     .suggesting("remove it, or remove existing");
                 return self.push(path, At::Key, finding);
             }
-            ValidationErrorKind::Not { .. } => {
-                Finding::new(ReservedDeviceId.to_string()).expecting(expected())
+            Fault::Excluded => Finding::new(ReservedDeviceId.to_string()).expecting(expected()),
+            Fault::OutOfRange => {
+                let value = path.iter().try_fold(json, |json, key| json.get(key));
+                let value = value.unwrap_or(&Value::Null);
+                Finding::new(format!("{value} is out of range")).expecting(expected())
             }
-            ValidationErrorKind::Minimum { .. } | ValidationErrorKind::Maximum { .. } => {
-                Finding::new(format!("{} is out of range", error.instance())).expecting(expected())
-            }
-            ValidationErrorKind::MinProperties { .. } => {
+            Fault::TooFewKeys => {
                 Finding::new("found neither id nor name").expecting("exactly one of them")
             }
-            ValidationErrorKind::MaxProperties { .. } if path.last() == Some(&"existing") => {
+            Fault::TooManyKeys(_) if path.last() == Some(&"existing") => {
                 Finding::new("found more than one key").expecting("either id or name")
             }
-            ValidationErrorKind::MaxProperties { limit } => {
-                Finding::new(format!("found more than {limit} keys"))
-            }
-            other => Finding::new(format!("does not fit the schema ({})", other.keyword()))
-                .expecting(expected()),
+            Fault::TooManyKeys(limit) => Finding::new(format!("found more than {limit} keys")),
         };
         self.push(path, At::Value, finding);
     }

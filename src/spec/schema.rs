@@ -9,10 +9,9 @@ use serde_json::Value;
 use super::tree::written;
 use super::wire;
 
-/// The schema of a volume, ready for use. Compiling it takes milliseconds, so it is done once.
+/// The schema of a volume, ready for use. Generating it takes a while, so it is done once.
 struct Schema {
     json: Value,
-    validator: jsonschema::Validator,
     blocks: Vec<Block>,
 }
 
@@ -24,14 +23,9 @@ struct Block {
 
 static VOLUME: LazyLock<Schema> = LazyLock::new(|| {
     let json = generate();
-    let validator = jsonschema::draft202012::new(&json).expect("the generated schema is a schema");
     let mut blocks = Vec::new();
     collect_blocks(&json, &mut Vec::new(), &mut blocks);
-    Schema {
-        json,
-        validator,
-        blocks,
-    }
+    Schema { json, blocks }
 });
 
 /// The JSON Schema of a volume document.
@@ -106,11 +100,6 @@ pub(super) fn allowed(schema: &'static Value) -> Vec<&'static str> {
     listed.map_or_else(Vec::new, |values| {
         values.iter().filter_map(Value::as_str).collect()
     })
-}
-
-/// Every mistake of form in `json`, as the validator puts it.
-pub(super) fn errors(json: &Value) -> impl Iterator<Item = jsonschema::ValidationError<'_>> {
-    VOLUME.validator.iter_errors(json)
 }
 
 /// What a schema asks for, in words.

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod examples;
+mod form;
 mod hostile;
 mod mistakes;
 mod rendering;

@@ -141,7 +141,8 @@ fn metadata() -> BoxedStrategy<Value> {
     ])
 }
 
-fn document() -> BoxedStrategy<Value> {
+/// Documents, many of them with mistakes.
+pub(super) fn document() -> BoxedStrategy<Value> {
     let spec = any::<bool>().prop_flat_map(spec);
     block(vec![
         (
