@@ -30,7 +30,7 @@ volume-daemon keeps CloudStack volumes, their attachments and their NBD exports 
   make bench    how long a plan takes, and what the simulator costs
   make build    the release binary: $(TARGET_DIR)/release/volume-daemon
   make fmt      formats the code
-  make schema   writes schema/volume.schema.json anew, after a change of the spec's types
+  make schema   writes schema/volume.schema.json and docs/spec.md anew, after a change of the spec's types
   make clean    removes what was built here; dependencies and tools stay
 
 They install what they lack of these Debian packages, with sudo if need be:
@@ -78,6 +78,8 @@ lint-generated:
 	@.ci/timed "lint: generated files" $(CARGO) build --locked --quiet
 	@$(TARGET_DIR)/debug/volume-daemon schema | diff -u schema/volume.schema.json - \
 		|| { echo "schema/volume.schema.json is not what the types say: make schema"; exit 1; }
+	@$(TARGET_DIR)/debug/volume-daemon schema -o markdown | diff -u docs/spec.md - \
+		|| { echo "docs/spec.md is not what the types say: make schema"; exit 1; }
 
 # Unoptimised and without what only advisories need: a fifth of the usual time. Built apart, so
 # that it neither uses nor disturbs the profile of this project.
@@ -103,6 +105,8 @@ schema:
 	$(CARGO) build --locked
 	$(TARGET_DIR)/debug/volume-daemon schema > schema/volume.schema.json.new
 	mv schema/volume.schema.json.new schema/volume.schema.json
+	$(TARGET_DIR)/debug/volume-daemon schema -o markdown > docs/spec.md.new
+	mv docs/spec.md.new docs/spec.md
 
 clean:
 	$(CARGO) clean --locked --package volume-daemon

@@ -13,6 +13,7 @@
 mod explain;
 mod form;
 mod problem;
+mod reference;
 mod render;
 mod schema;
 mod tree;
@@ -109,6 +110,12 @@ pub fn from_manifest(manifest: &Value) -> Result<VolumeDocument, Problems> {
 /// The JSON Schema (2020-12) of a spec document, for editors and for other programs.
 pub fn schema() -> Value {
     schema::generate()
+}
+
+/// The reference of the format for people, in Markdown: every key with type, default, meaning and an
+/// example. Generated from the same schema.
+pub fn reference() -> String {
+    reference::generate()
 }
 
 /// Whether a file of this name in a spec directory is a spec: `*.yaml` or `*.yml`, and not hidden.

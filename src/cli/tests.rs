@@ -3,6 +3,8 @@
 use super::fixture::{self, blocked, daemon, ready, report, serve_unix};
 use super::*;
 
+pub(super) mod documented;
+
 fn subcommands() -> Vec<String> {
     parser()
         .get_subcommands()

@@ -204,7 +204,7 @@ struct Export {
     /// 168h. They are never cut off by it.
     #[serde(default, deserialize_with = "text")]
     #[schemars(with = "String", length(min = 2), regex(pattern = DRAIN_TIMEOUT_PATTERN))]
-    #[schemars(example = &"5m")]
+    #[schemars(example = &"5m", extend("default" = "5m"))]
     drain_timeout: Option<DrainTimeout>,
 }
 

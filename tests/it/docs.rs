@@ -129,20 +129,22 @@ fn every_linked_file_exists() {
 }
 
 #[test]
-fn every_spec_in_the_readme_is_valid() {
+fn every_spec_in_the_readme_and_the_reference_is_valid() {
     let documents = documents();
-    let readme = documents
-        .iter()
-        .find(|document| document.path.ends_with("README.md"))
-        .expect("it is there");
-    let specs: Vec<_> = blocks(&readme.text)
-        .into_iter()
-        .filter(|block| block.language == "yaml")
-        .collect();
-    assert!(!specs.is_empty());
-    for block in specs {
-        if let Err(problems) = volume_daemon::spec::parse("README.md", block.text.as_bytes()) {
-            panic!("{problems:?}\n{}", block.text);
+    for (file, least) in [("README.md", 1), ("docs/spec.md", 2)] {
+        let document = documents
+            .iter()
+            .find(|document| document.path.ends_with(file))
+            .expect("it is there");
+        let specs: Vec<_> = blocks(&document.text)
+            .into_iter()
+            .filter(|block| block.language == "yaml")
+            .collect();
+        assert!(specs.len() >= least, "{file}");
+        for block in specs {
+            if let Err(problems) = volume_daemon::spec::parse(file, block.text.as_bytes()) {
+                panic!("{problems:?}\n{}", block.text);
+            }
         }
     }
 }

@@ -103,6 +103,30 @@ fn the_examples_show_every_key() {
 }
 
 #[test]
+fn the_reference_shows_a_valid_spec_with_every_key() {
+    let reference = reference();
+    let blocks: Vec<&str> = reference.split("```yaml\n").skip(1).collect();
+    let [usual, whole] = blocks.as_slice() else {
+        panic!("{reference}");
+    };
+    let spec = |block: &str| document(block.split("```").next().expect("a block"));
+    assert_eq!(spec(usual).name.as_str(), "pgtest2-data");
+    let whole = spec(whole).spec;
+    assert!(whole.attach_to.is_some_and(|at| at.device_id.is_some()));
+    // The schema's default is the one in force.
+    let default = values::DrainTimeout::DEFAULT.0;
+    assert_eq!(whole.export.expect("a block").drain_timeout, default);
+    assert_eq!(
+        schema().pointer("/properties/spec/properties/export/properties/drainTimeout/default"),
+        Some(&Value::from("5m"))
+    );
+    for row in reference.lines().filter(|line| line.starts_with("| `")) {
+        assert_eq!(row.matches('|').count(), 6, "{row}");
+        assert!(!row.contains("|  |") || row.contains("block: "), "{row}");
+    }
+}
+
+#[test]
 fn defaults_are_the_safe_ones() {
     let document = document(VALID);
     assert_eq!(document.name.as_str(), "data");

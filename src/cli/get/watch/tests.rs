@@ -93,6 +93,9 @@ fn programs_get_one_document_a_line_and_no_ages() {
             lines.collect()
         })
         .collect();
+    let first = printed[0].lines().map(serde_json::from_str);
+    let first: Vec<Value> = first.collect::<Result<_, _>>().expect("JSON");
+    crate::cli::tests::documented::compare("get --watch", &first);
     let event = |change: &str, name: &str| (change.to_owned(), name.to_owned());
     assert_eq!(
         events,
