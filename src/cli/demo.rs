@@ -39,7 +39,8 @@ Examples:
 
 Needs qemu-storage-daemon (Debian package qemu-system-common) and nbdcopy (libnbd-bin).
 
-Exit codes: 0 everything was as promised, 1 something was not (then the logs are kept).")]
+Exit codes: 0 everything was as promised, 1 something was not (then the logs are kept), 130 it was
+interrupted, and everything was removed.")]
 pub struct Args {
     /// Leave everything running afterwards, until Ctrl-C
     #[arg(long)]

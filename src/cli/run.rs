@@ -39,7 +39,9 @@ Examples:
   curl http://127.0.0.1:8090/readyz                   from elsewhere: is it ready?
 
 It needs CloudStack (cloudstack.url, .api_key_file, .secret_key_file) and a qemu-storage-daemon
-(nbd.qmp, nbd.listen). Stop it with SIGTERM or Ctrl-C; exports stay.")]
+(nbd.qmp, nbd.listen). Stop it with SIGTERM or Ctrl-C; exports stay.
+
+Exit codes: 0 it was told to stop, 1 it could not begin or go on, 3 the configuration is not valid.")]
 pub struct Args {}
 
 /// Connections under way at once to CloudStack.
