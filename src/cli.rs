@@ -56,13 +56,16 @@ Configuration: /etc/volume-daemon/config.toml. A variable like VOLUME_DAEMON_API
 the file, --set api.listen=... overrides both. Specs are read from /etc/volume-daemon/specs.
 
 Examples:
+  volume-daemon demo                                  see it work, in ten seconds, without a CloudStack
   volume-daemon check                                 is everything there that it needs?
   volume-daemon validate specs/                       check spec files before they are installed
   volume-daemon plan                                  what would be done, and why
+  volume-daemon get volumes --watch                   what there is, and what changes
   volume-daemon wait volume/pgtest2-disk-0 --for=Ready
 
 Exit codes: 0 fine, 1 error, 2 differences or drift, 3 invalid input or usage, 4 timed out,
-5 blocked; 130 interrupted, 141 the output was closed."
+5 blocked; 130 interrupted, 141 the output was closed. The help of each command has examples, and
+what these codes mean there."
 )]
 pub struct Cli {
     #[command(subcommand)]

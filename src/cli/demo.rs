@@ -34,11 +34,13 @@ use crate::clock::{Clock as _, SystemClock};
 #[command(after_help = "\
 Examples:
   volume-daemon demo                       ten seconds, leaves nothing behind
-  volume-daemon demo --keep                leaves everything running, to try things on
+  volume-daemon demo --keep                leaves everything running, and says what to try
+  volume-daemon demo --keep --dir /tmp/d   the same, where it is easy to find
 
 Needs qemu-storage-daemon (Debian package qemu-system-common) and nbdcopy (libnbd-bin).
 
-Exit codes: 0 everything was as promised, 1 something was not (then the logs are kept).")]
+Exit codes: 0 everything was as promised, 1 something was not (then the logs are kept), 130 it was
+interrupted, and everything was removed.")]
 pub struct Args {
     /// Leave everything running afterwards, until Ctrl-C
     #[arg(long)]
@@ -111,7 +113,8 @@ async fn tell(
     let took = SystemClock.now().boot.since(begun);
     screen.say(&story::verdict(checks, took))?;
     if args.keep {
-        screen.say(&story::things_to_try(&stage.place, stage.program()))?;
+        let things = story::things_to_try(&stage.place, stage.program(), stage.control_url());
+        screen.say(&things)?;
     }
     Ok(())
 }

@@ -21,17 +21,16 @@ use crate::reconcile::report::{Condition, IntentStatus, Phase, Report, Truth, Vo
 /// Shows everything that is known of one volume, what comes next, and what can be done.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+Shows what is desired, the chain from the spec to the clients with source and age of each fact,
+what differs, since when, what holds it up, what happens next and when, and a command that helps on.
+
 Examples:
   volume-daemon describe volume pgtest2-disk-0
   volume-daemon describe volume pgtest2-disk-0 --offline
-
-Shows what is desired, the chain from the spec to the clients with source and age of each fact, what
-differs, since when, what holds it up, what happens next and when, and a command that helps on.
-
   volume-daemon get volumes pgtest2-disk-0 -o json    has the same facts for programs
 
-Exit codes: 0 it was described, whatever its state, 1 it could not be read or there is no such volume,
-3 usage.")]
+Exit codes: 0 it was described, whatever its state, 1 it could not be read or there is no such
+volume, 3 usage.")]
 pub struct Args {
     /// What to describe
     #[arg(value_enum)]

@@ -23,7 +23,9 @@ Examples:
 Exit codes, the first that applies:
   2  something differs
   5  nothing is seen to differ, but something is blocked or could not be read
-  0  nothing differs")]
+  0  nothing differs
+  1  it could not be found out
+  3  usage")]
 pub struct Args {
     /// How to show it
     #[arg(short, long, value_enum, default_value_t = Output::Text)]

@@ -31,7 +31,8 @@ Exit codes, the first that applies:
   5  something is blocked, or could not be read: it may never come right by itself
   2  something is to be done or waited for, and will be
   0  nothing is to be done; volumes that their specs hold back count as that
-  1  it could not be computed; 3: usage, or a given spec is invalid
+  1  it could not be found out
+  3  usage, or a given spec is invalid
 
 With --explain, + is what a step brings about, - what it ends, ~ what it changes or what differs.")]
 pub struct Args {

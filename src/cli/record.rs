@@ -19,7 +19,9 @@ use crate::sim::recording::proxy::{RecordConfig, Recorder};
 Examples:
   volume-daemon record --upstream https://cloud.example/client/api --out recording
   volume-daemon sim conform recording       hold the simulator against it
-  volume-daemon sim --replay recording      answer with it")]
+  volume-daemon sim --replay recording      answer with it
+
+It records until Ctrl-C. Exit codes: 0 it was interrupted, 1 it could not begin, 3 usage.")]
 pub struct Args {
     /// The CloudStack to pass everything on to
     #[arg(long, value_name = "URL")]

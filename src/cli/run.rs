@@ -42,7 +42,9 @@ Examples:
 
 It needs CloudStack (cloudstack.url, .api_key_file, .secret_key_file) and a qemu-storage-daemon
 (nbd.qmp, nbd.listen). Stop it with SIGTERM or Ctrl-C; exports stay. SIGHUP makes it read its settings
-again: policy.*, pace.* and log.filter take effect at once, the rest at the next start.")]
+again: policy.*, pace.* and log.filter take effect at once, the rest at the next start.
+
+Exit codes: 0 it was told to stop, 1 it could not begin or go on, 3 the configuration is not valid.")]
 pub struct Args {}
 
 /// Connections under way at once to CloudStack.

@@ -9,7 +9,9 @@ use crate::config::{Config, ConfigError};
 Examples:
   volume-daemon config check               after every change, before the daemon is restarted
   volume-daemon config show                what is in force, with all defaults; secrets are masked
-  volume-daemon --set pace.resync=1m config show")]
+  volume-daemon --set pace.resync=1m config show
+
+Exit codes: 0 the settings can be used, 3 they cannot, and why.")]
 pub struct Args {
     #[command(subcommand)]
     what: What,

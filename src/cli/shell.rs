@@ -15,7 +15,9 @@ use super::output::{Exit, Io};
 Examples:
   volume-daemon completions bash > /etc/bash_completion.d/volume-daemon
   volume-daemon completions zsh > ~/.zfunc/_volume-daemon
-  source <(volume-daemon completions bash)      # for this shell only")]
+  source <(volume-daemon completions bash)      # for this shell only
+
+Exit codes: 0 it was printed, 3 usage.")]
 pub struct CompletionsArgs {
     /// Which shell
     #[arg(value_enum)]
@@ -28,7 +30,9 @@ pub struct CompletionsArgs {
 Examples:
   volume-daemon man                             the page of volume-daemon itself, in roff
   volume-daemon man | man -l -                  read it
-  volume-daemon man --out /usr/local/share/man/man1")]
+  volume-daemon man --out /usr/local/share/man/man1
+
+Exit codes: 0 they were written, 1 they could not be, 3 usage.")]
 pub struct ManArgs {
     /// Write all pages into DIR instead
     #[arg(long, value_name = "DIR")]

@@ -33,7 +33,10 @@ With VOLUME_DAEMON_SIM_CONTROL set to the control URL of a simulator that runs:
   volume-daemon sim fault add '{kind: stuckJob, on: {command: attachVolume}}'
   volume-daemon sim op '{op: stopVm, vm: appliance}'
   volume-daemon sim advance 30s
-  volume-daemon sim dump"
+  volume-daemon sim dump
+
+It runs until Ctrl-C. Exit codes: 0 it was interrupted, 1 it could not begin, 2 conform found
+differences, 3 usage, or a file that makes no sense."
 )]
 pub struct Args {
     #[command(subcommand)]

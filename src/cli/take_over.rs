@@ -14,16 +14,19 @@ use crate::store::Store;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A store belongs to the VM on which it was first used. On another VM, which may be a copy of the
-first that still runs, the daemon does not start. If the first VM is gone for good, or its daemon is, take over.
-What the first VM still has attached stays there until it is stopped or detaches it.
+first that still runs, the daemon does not start. If the first VM is gone for good, or its daemon
+is, take over. What the first VM still has attached stays there until it is stopped or
+detaches it.
 
 Examples:
   volume-daemon take-over                    whose store this is, and on which VM
   volume-daemon take-over --from 0f8a2c1e-5d34-4b7a-9c1d-2e6f7a8b9c0d
   volume-daemon take-over --disown           go on with an older store (reason StoreRolledBack)
 
-The daemon must be stopped. Exit codes: 0 the store belongs to this VM, 2 it belongs to another one,
-1 it cannot be told.")]
+With --from the daemon must be stopped.
+
+Exit codes: 0 the store belongs to this VM, 2 it belongs to another one, 1 it cannot be told, 3 it
+does not belong to the VM that --from names.")]
 pub struct Args {
     /// The VM that the store belongs to until now
     #[arg(long, value_name = "VM")]

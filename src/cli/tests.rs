@@ -24,12 +24,13 @@ fn the_parser_holds_together() {
 }
 
 #[test]
-fn every_help_has_an_example_and_fits_a_screen() {
+fn every_help_has_an_example_and_exit_codes_and_fits_a_screen() {
     let names = subcommands();
     let mut texts = vec![help(&["--help"]), help(&["-h"])];
     texts.extend(names.iter().map(|name| help(&[name, "--help"])));
     for text in texts {
         assert!(text.contains("Examples:\n"), "{text}");
+        assert!(text.contains("Exit codes"), "{text}");
         let long = text.lines().find(|line| line.chars().count() > WIDTH_MAX);
         assert_eq!(long, None);
     }

@@ -26,22 +26,22 @@ Examples:
   helm template . | volume-daemon validate -        standard input
   volume-daemon validate -o json specs/ | jq '.problems[]'
 
-Exit status: 0 if everything is valid, 3 if not.")]
+Exit codes: 0 everything is valid, 3 it is not.")]
 pub struct Args {
     /// Files, directories (without their subdirectories), or - for standard input
     #[arg(required = true, value_name = "FILE|DIR|-")]
-    pub paths: Vec<PathBuf>,
+    pub(super) paths: Vec<PathBuf>,
     /// How to report
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
-    pub output: Output,
+    pub(super) output: Output,
 }
 
 /// How to report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Output {
-    /// Excerpts for people
+pub(super) enum Output {
+    // Excerpts for people.
     Text,
-    /// One JSON object for programs
+    // One JSON object for programs.
     Json,
 }
 

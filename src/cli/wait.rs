@@ -26,8 +26,14 @@ Examples:
   volume-daemon wait volume/a volume/b --for=condition=Exported --timeout 10m
   volume-daemon wait volume/a --for=phase=Blocked --timeout 0s     looks once
 
-Exit codes: 0 it came true, 4 it did not in time, 1 the daemon could not be reached until the end.
-A spec that the daemon has not seen yet is waited for, and so is a daemon that is not up.")]
+Phases: Ready, Progressing, Waiting, Blocked, Held, Released, Unknown. Conditions: Ready,
+SpecCurrent, Attached, DeviceVerified, Exported, Drifted, Blocked, Stalled.
+
+A spec that the daemon has not seen yet is waited for, and so is a daemon that is not up. What is
+waited for goes to standard error: on a terminal in one line, else in one line for each change.
+
+Exit codes: 0 it came true, 4 it did not in time, 1 the daemon could not be reached until the end,
+3 usage, or there is no such condition.")]
 pub struct Args {
     /// Which volumes
     #[arg(required = true, value_name = "volume/NAME")]

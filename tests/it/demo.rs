@@ -71,3 +71,43 @@ fn an_interrupted_demo_leaves_nothing() {
     assert!(!dir.exists());
     assert_eq!(processes_in(&dir), Vec::<String>::new());
 }
+
+#[test]
+fn what_a_kept_demo_says_to_try_works_as_it_is_pasted() {
+    let root = place();
+    let dir = root.path().join("demo");
+    let mut child: Child = demo(&dir).arg("--keep").spawn().expect("it runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("it was asked for"));
+    let mut text = String::new();
+    while !text.contains("The daemon's log is") {
+        assert_ne!(lines.read_line(&mut text).expect("UTF-8"), 0, "{text}");
+    }
+    let (_, things) = text.split_once("In another terminal:").expect("it says so");
+    let mut commands = things.lines().filter_map(|line| line.strip_prefix("  "));
+    let function = commands.next().expect("the first line");
+    // The one that is watched goes on until Ctrl-C.
+    let commands: Vec<&str> = commands.filter(|line| !line.contains("--watch")).collect();
+    let expected = [
+        "Desired\n  cloud    volume pg-data, 1GiB",
+        "HealDelay: its attachment to this VM vanished",
+        "export=\"pg-data\"",
+        "grow ",
+        "Invalid",
+        "volume/archive: Released",
+    ];
+    assert_eq!(commands.len(), expected.len(), "{things}");
+    for (command, expected) in commands.iter().zip(expected) {
+        let output = Command::new("sh")
+            .arg("-c")
+            .arg(format!("{function}\n{command}"))
+            .output()
+            .expect("a shell");
+        let out = String::from_utf8_lossy(&output.stdout);
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(out.contains(expected), "{command}\n{out}{err}");
+    }
+    let pid = Pid::from_raw(child.id().cast_signed());
+    kill(pid, Signal::SIGINT).expect("it runs");
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    assert!(!dir.exists());
+}

@@ -70,6 +70,11 @@ impl Stage {
         })
     }
 
+    /// Where the simulated CloudStack is told what somebody else does; empty until it runs.
+    pub fn control_url(&self) -> &str {
+        &self.control
+    }
+
     /// This program.
     pub fn program(&self) -> &Path {
         &self.program

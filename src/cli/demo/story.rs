@@ -176,25 +176,56 @@ pub fn logs(place: &Place) -> String {
     format!("\nlogs:\n{}", logs.concat())
 }
 
-/// What to do while everything is running.
-pub fn things_to_try(place: &Place, program: &Path) -> String {
-    let dir = place.dir().display();
-    let config = place.config();
-    let config = config.display();
-    let program = program.display();
+/// What to do while everything is running: commands that can be pasted one after the other.
+pub fn things_to_try(place: &Place, program: &Path, control: &str) -> String {
+    let specs = place.specs();
+    let specs = specs.display();
     let uri = place.uri(DATA);
-    format!(
-        "\n{HEAD}Everything keeps running until Ctrl-C. In another terminal:{HEAD:#}
-  {program} get volumes --config {config}
-  {program} describe volume {DATA} --config {config}
-  {program} get intents --config {config}
-  {program} drift --config {config}
-  curl --unix-socket {dir}/api.sock http://localhost/api/v1/status
-  nbdinfo '{uri}'
-Grow a volume, then look again:
-  sed -i 's/2GiB/3GiB/' {dir}/specs/reports.yaml
-The daemon's log is {dir}/daemon.log"
-    )
+    let things = [
+        (
+            "What there is, and all that is known of one volume",
+            format!("vd get volumes; vd describe volume {DATA}"),
+        ),
+        (
+            "In a terminal of its own: one line for whatever the rest of this leads to",
+            "vd get volumes --watch".to_owned(),
+        ),
+        (
+            "Somebody detaches a volume: why it waits, from which facts that follows, and what then",
+            format!(
+                "vd sim op --control {control} '{{op: detachVolume, volume: {DATA}}}'; sleep 1; \
+                 vd plan --explain"
+            ),
+        ),
+        (
+            "Wait until it is served again, as clients see it",
+            format!("vd wait volume/{DATA} --for=Ready && nbdinfo '{uri}'"),
+        ),
+        (
+            "Grow a volume, and see the call",
+            format!("sed -i s/2GiB/3GiB/ {specs}/reports.yaml; sleep 2; vd get intents reports"),
+        ),
+        (
+            "Make a mistake in a spec: what it said before stays in force",
+            format!("sed -i s/1GiB/1GB/ {specs}/{LATE}.yaml; sleep 2; vd get sources {LATE}.yaml"),
+        ),
+        (
+            "Stop wanting a volume: its export ends, its data stay",
+            format!("rm {specs}/archive.yaml; vd wait volume/archive --for=Released"),
+        ),
+    ];
+    let mut text = format!(
+        "\n{HEAD}Everything keeps running until Ctrl-C, which removes it. In another terminal:{HEAD:#}\n  \
+         vd() {{ {} \"$@\" --config {}; }}\n",
+        program.display(),
+        place.config().display()
+    );
+    for (what, command) in things {
+        let _ = writeln!(text, "{DIM}{what}{DIM:#}\n  {command}");
+    }
+    let log = place.log("daemon");
+    let _ = write!(text, "The daemon's log is {}", log.display());
+    text
 }
 
 #[cfg(test)]
