@@ -27,7 +27,7 @@ volume-daemon keeps CloudStack volumes, their attachments and their NBD exports 
                 (make demo ARGS=--keep leaves everything running, to try things on)
   make test     all tests, with a real NBD server, disks that are files, a simulated CloudStack
   make lint     format, clippy, documentation, dependencies and licences, generated files
-  make bench    how long a plan takes, and what the simulator costs
+  make bench    how long plans, full looks and spec files take, and what the simulator costs
   make build    the release binary: $(TARGET_DIR)/release/volume-daemon
   make fmt      formats the code
   make schema   writes schema/volume.schema.json and docs/spec.md anew, after a change of the spec's types

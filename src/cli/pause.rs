@@ -21,7 +21,9 @@ Examples:
   volume-daemon pause --all --for 30m                      before work on the storage
   volume-daemon resume --all
 
-To leave a volume alone for good, write suspend: true into its spec.")]
+To leave a volume alone for good, write suspend: true into its spec.
+
+Exit codes: 0 it is paused, 1 the daemon did not answer or knows no such volume, 3 usage.")]
 pub struct PauseArgs {
     #[command(flatten)]
     what: What,
@@ -38,7 +40,9 @@ pub struct PauseArgs {
 #[command(after_help = "\
 Examples:
   volume-daemon resume volume/pgtest2-disk-0
-  volume-daemon resume --all          ends what pause --all began; pauses of single volumes stay")]
+  volume-daemon resume --all          ends what pause --all began; pauses of single volumes stay
+
+Exit codes: 0 it goes on, 1 the daemon did not answer or no such pause was in force, 3 usage.")]
 pub struct ResumeArgs {
     #[command(flatten)]
     what: What,

@@ -73,7 +73,7 @@ impl<'a> Whose<'a> {
         let serial = device
             .serial
             .clone()
-            .filter(|serial| is_cloudstacks(serial));
+            .filter(is_cloudstacks);
         let volume = serial.as_ref().and_then(|serial| self.volumes.get(serial));
         let spec = volume.and_then(|volume| self.specs.get(&volume.id));
         let (state, message) = match &serial {
