@@ -90,7 +90,10 @@ impl Watch {
         let answer = answer.printable()?;
         io.text(&list(args, &answer, now)?)?;
         let shown = listing(args, &answer, now)?;
-        shown.widen(&shown.lines, &mut self.widths);
+        // An empty list has no header yet.
+        if !shown.lines.is_empty() {
+            shown.widen(&shown.lines, &mut self.widths);
+        }
         // All of it was printed just now.
         self.changed(args, &answer, now)?;
         Ok(())

@@ -172,6 +172,17 @@ fn calls_are_added_as_they_are_made_and_end() {
         ],
     );
     assert_eq!(state(&open[1]), [pair("a", "Ended")]);
+    let none_at_first = watched(
+        &args(Kind::Intents, None),
+        [
+            Answer::Journal(Vec::new()),
+            Answer::Journal(vec![call(1, "a", None)]),
+            Answer::Journal(vec![call(1, "a", done())]),
+        ],
+    );
+    assert_eq!(none_at_first[0], "no such calls are in the journal\n");
+    assert!(none_at_first[1].starts_with("AGE "), "{none_at_first:?}");
+    assert_eq!(none_at_first[2].lines().count(), 1, "{none_at_first:?}");
 }
 
 #[test]
