@@ -214,3 +214,12 @@ fn a_spec_file_is_shown_with_what_is_wrong_with_it() {
     assert!(printed[2].ends_with("\na.yaml:3: no unit\n"), "{printed:?}");
     assert_eq!(printed[3], "/etc/volume-daemon/specs/a.yaml: gone\n");
 }
+
+#[test]
+fn one_line_is_the_same_document() {
+    let value = serde_json::json!({ "a": [1, { "b": "x\n  y \"z\"" }], "c": "  " });
+    let pretty = serde_json::to_string_pretty(&value).expect("JSON");
+    let line = one_line(&pretty);
+    assert_eq!(line.lines().count(), 1, "{line}");
+    assert_eq!(serde_json::from_str::<Value>(&line).expect("JSON"), value);
+}
