@@ -158,7 +158,18 @@ pub(super) fn chain(report: &Report, volume: &VolumeStatus, elapsed: Duration) -
         Some(source) if source.ok => age(source.age_ms, elapsed),
         Some(_) | None => String::new(),
     };
-    let (cloud, export) = (cloud(volume), export(volume));
+    let ok = |name: &str| report.sources.iter().any(|one| one.name == name && one.ok);
+    let seen = |name: &str, is_there: bool, fact: String| {
+        // What could not be read is not said to be absent.
+        if is_there || ok(name) {
+            fact
+        } else {
+            "not known".to_owned()
+        }
+    };
+    let cloud = seen("cloudstack", volume.volume_id.is_some(), cloud(volume));
+    let device = seen("host", volume.device.is_some(), device(volume));
+    let export = seen("nbd", volume.export.is_some(), export(volume));
     let cloud_age = match volume.observed.age_ms {
         // What CloudStack does not have, its listing says.
         None if volume.volume_id.is_none() => read("cloudstack"),
@@ -179,7 +190,7 @@ pub(super) fn chain(report: &Report, volume: &VolumeStatus, elapsed: Duration) -
     let rows = [
         row("spec", spec, "specs", read("specs")),
         row("cloud", cloud, "cloudstack", cloud_age),
-        row("device", device(volume), "host", read("host")),
+        row("device", device, "host", read("host")),
         row("export", export, "nbd", read("nbd")),
     ];
     table(&["LAYER", "SOURCE", "READ", "FACT"], rows)

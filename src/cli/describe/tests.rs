@@ -121,4 +121,13 @@ fn what_is_too_old_or_was_not_read_is_marked() {
     assert!(text.contains("warning: nbd: not read yet"), "{text}");
     assert!(text.contains("size not known"), "{text}");
     assert_eq!(text.matches("   not known   ").count(), 2, "{text}");
+    // Could not be read is not absent.
+    let mut unread = report([waiting("pg")]);
+    for source in &mut unread.sources {
+        source.ok = false;
+    }
+    let text = chain(&unread, &unread.volumes[0], Duration::ZERO);
+    for absent in ["no volume yet", "no disk yet", "not served"] {
+        assert!(!text.contains(absent), "{text}");
+    }
 }

@@ -68,14 +68,21 @@ impl Listing {
         line
     }
 
-    /// Lines below what was printed with these `widths`, which grow as is needed.
+    /// Lines below what was printed with these `widths`, which grow as is needed; none yet: with
+    /// their header.
     pub fn below(&self, lines: &[Line], widths: &mut Vec<usize>) -> String {
+        let is_first = widths.is_empty();
         self.widen(&self.lines, widths);
         self.widen(lines, widths);
-        rows(widths, lines.iter().map(|line| line.cells.clone()))
+        let cells = lines.iter().map(|line| line.cells.clone());
+        if is_first {
+            table(&self.header, cells)
+        } else {
+            rows(widths, cells)
+        }
     }
 
-    /// Makes `widths` large enough for the header and `lines`, in characters.
+    /// Makes `widths`, which begin empty, large enough for the header and `lines`, in characters.
     pub fn widen(&self, lines: &[Line], widths: &mut Vec<usize>) {
         widths.resize(self.header.len(), 0);
         for (width, column) in widths.iter_mut().zip(&self.header) {

@@ -92,7 +92,10 @@ impl Watch {
         let answer = answer.printable()?;
         io.text(&list(args, &answer, now)?)?;
         let shown = listing(args, &answer, now)?;
-        shown.widen(&shown.lines, &mut self.widths);
+        // An empty list has no header yet.
+        if !shown.lines.is_empty() {
+            shown.widen(&shown.lines, &mut self.widths);
+        }
         // All of it was printed just now.
         self.changed(args, &answer, now)?;
         Ok(())
@@ -123,8 +126,12 @@ impl Watch {
         }
         let mut now = Vec::new();
         for object in objects(args, answer)? {
-            let gist = gist(serde_json::to_value(&object)?).to_string();
-            now.push((object.key(), gist, serde_json::to_string(&object)?));
+            let text = one_line(&serde_json::to_string_pretty(&object)?);
+            now.push((
+                object.key(),
+                gist(serde_json::from_str(&text)?).to_string(),
+                text,
+            ));
         }
         let changes = self.objects.take(now, forgets(args));
         for (change, object) in in_time(args, changes) {
@@ -215,6 +222,12 @@ fn in_time<T>(args: &Args, mut changes: Vec<T>) -> Vec<T> {
         changes.reverse();
     }
     changes
+}
+
+/// A JSON text in one line: within strings, line breaks are escaped. Texts as for people are at hand
+/// for all that is listed; writing each another way would cost the binary as much again.
+fn one_line(pretty: &str) -> String {
+    pretty.lines().map(str::trim_start).collect()
 }
 
 /// An object without its ages.

@@ -172,6 +172,17 @@ fn calls_are_added_as_they_are_made_and_end() {
         ],
     );
     assert_eq!(state(&open[1]), [pair("a", "Ended")]);
+    let none_at_first = watched(
+        &args(Kind::Intents, None),
+        [
+            Answer::Journal(Vec::new()),
+            Answer::Journal(vec![call(1, "a", None)]),
+            Answer::Journal(vec![call(1, "a", done())]),
+        ],
+    );
+    assert_eq!(none_at_first[0], "no such calls are in the journal\n");
+    assert!(none_at_first[1].starts_with("AGE "), "{none_at_first:?}");
+    assert_eq!(none_at_first[2].lines().count(), 1, "{none_at_first:?}");
 }
 
 #[test]
@@ -202,4 +213,13 @@ fn a_spec_file_is_shown_with_what_is_wrong_with_it() {
     assert!(printed[2].contains("a.yaml   Invalid"), "{printed:?}");
     assert!(printed[2].ends_with("\na.yaml:3: no unit\n"), "{printed:?}");
     assert_eq!(printed[3], "/etc/volume-daemon/specs/a.yaml: gone\n");
+}
+
+#[test]
+fn one_line_is_the_same_document() {
+    let value = serde_json::json!({ "a": [1, { "b": "x\n  y \"z\"" }], "c": "  " });
+    let pretty = serde_json::to_string_pretty(&value).expect("JSON");
+    let line = one_line(&pretty);
+    assert_eq!(line.lines().count(), 1, "{line}");
+    assert_eq!(serde_json::from_str::<Value>(&line).expect("JSON"), value);
 }
