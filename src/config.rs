@@ -3,12 +3,12 @@
 //! `cloudstack.url` in the file is `VOLUME_DAEMON_CLOUDSTACK__URL` in the environment and
 //! `--set cloudstack.url=…` on the command line.
 
+mod limits;
 mod sections;
 mod values;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -188,7 +188,7 @@ impl Config {
                 .try_into()
                 .map_err(|error: toml::de::Error| wrong(error.message().to_owned()))?;
         }
-        config.check()?;
+        limits::check(&config)?;
         Ok(config)
     }
 
@@ -196,38 +196,12 @@ impl Config {
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("settings are tables of text, numbers and flags")
     }
-
-    fn check(&self) -> Result<(), ConfigError> {
-        if let Address::Tcp(address) = self.api.listen
-            && !address.ip().is_loopback()
-        {
-            return Err(ConfigError::Value {
-                key: "api.listen",
-                text: format!(
-                    "{address} is not a loopback address, and the API has no TLS yet; use \
-                     127.0.0.1:8090 or unix:/path"
-                ),
-            });
-        }
-        if self.policy.stale_after.0 <= self.pace.resync.0 {
-            return Err(ConfigError::Value {
-                key: "policy.stale_after",
-                text: "must be longer than pace.resync, or nothing is ever fresh".to_owned(),
-            });
-        }
-        if self.pace.request_ttl.0 > Duration::from_secs(14 * 60) {
-            return Err(ConfigError::Value {
-                key: "pace.request_ttl",
-                text: "CloudStack accepts signatures for 15 minutes at most; use 14m or less"
-                    .to_owned(),
-            });
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::plan::Policy;
     use crate::reconcile::Pace;

@@ -69,6 +69,9 @@ pub enum SourceHealth {
 pub struct Policy {
     /// How long a vanished attachment to this VM is only shown before it is healed.
     pub heal_delay: Duration,
+    /// How often in an hour what somebody did to one volume is undone. More, and two writers would
+    /// alternate for ever (I2).
+    pub heals_per_hour: usize,
     /// How long a spec must be gone before its export ends (`reclaimPolicy: Retain`): longer
     /// than a document takes to move from one file to another.
     pub release_grace: Duration,
@@ -94,6 +97,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             heal_delay: Duration::from_secs(30),
+            heals_per_hour: 3,
             release_grace: Duration::from_secs(10),
             detach_grace: Duration::from_secs(600),
             implied_floor: 3,

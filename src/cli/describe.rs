@@ -16,7 +16,9 @@ use super::reasons::{self, Help};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::{DesiredVolume, Timestamp, VolumeName};
-use crate::reconcile::report::{Condition, IntentStatus, Phase, Report, Truth, VolumeStatus};
+use crate::reconcile::report::{
+    Condition, IntentStatus, PauseStatus, Phase, Report, Truth, VolumeStatus,
+};
 
 /// Shows everything that is known of one volume, what comes next, and what can be done.
 #[derive(Debug, clap::Args)]
@@ -94,6 +96,13 @@ pub(super) fn text(help: Help<'_>, now: Timestamp) -> String {
             "{DIM}for at least {}, since {since}{DIM:#}",
             span(now.since(since))
         );
+    }
+    if let Some(PauseStatus { until, reason }) = &volume.paused {
+        let why = match reason.as_str() {
+            "" => String::new(),
+            reason => format!(" ({reason})"),
+        };
+        let _ = writeln!(text, "{PENDING}paused{PENDING:#} until {until}{why}");
     }
     text.push('\n');
     text.push_str(&section("Desired", &wanted(volume, help.spec)));

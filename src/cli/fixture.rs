@@ -90,6 +90,7 @@ fn bare(name: &str, phase: Phase, message: &str) -> VolumeStatus {
         device: None,
         export: None,
         intent: None,
+        paused: None,
         plan: PlanStatus::default(),
         drift: Vec::new(),
         conditions: vec![Condition {

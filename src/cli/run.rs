@@ -47,8 +47,6 @@ again: policy.*, pace.* and log.filter take effect at once, the rest at the next
 Exit codes: 0 it was told to stop, 1 it could not begin or go on, 3 the configuration is not valid.")]
 pub struct Args {}
 
-/// Connections under way at once to CloudStack.
-const CONCURRENCY: usize = 8;
 /// Events and questions that may wait for the loop.
 const WAITING: usize = 64;
 
@@ -201,7 +199,7 @@ pub fn cloud(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Client<Ht
         ca_file: settings.ca_file.clone(),
         connect_timeout: settings.timeout.0.min(Duration::from_secs(10)),
         timeout: settings.timeout.0,
-        concurrency: CONCURRENCY,
+        concurrency: settings.concurrency,
         rate_per_second: NonZeroU32::new(settings.rate).unwrap_or(NonZeroU32::MIN),
     })?;
     let scope = Scope {

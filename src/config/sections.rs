@@ -39,6 +39,9 @@ pub struct CloudStack {
     /// Requests a second, at most.
     #[serde(deserialize_with = "from_text")]
     pub rate: u32,
+    /// Requests under way at once, at most.
+    #[serde(deserialize_with = "from_text")]
+    pub concurrency: usize,
 }
 
 impl Default for CloudStack {
@@ -54,6 +57,7 @@ impl Default for CloudStack {
             ca_file: None,
             timeout: Span(Duration::from_secs(60)),
             rate: 20,
+            concurrency: 8,
         }
     }
 }
@@ -152,6 +156,8 @@ impl Default for Api {
 #[serde(default, deny_unknown_fields)]
 pub struct PolicyConfig {
     pub(super) heal_delay: Span,
+    #[serde(deserialize_with = "from_text")]
+    pub(super) heals_per_hour: usize,
     pub(super) release_grace: Span,
     pub(super) detach_grace: Span,
     #[serde(deserialize_with = "from_text")]
@@ -169,6 +175,7 @@ impl Default for PolicyConfig {
     fn default() -> Self {
         let Policy {
             heal_delay,
+            heals_per_hour,
             release_grace,
             detach_grace,
             implied_floor,
@@ -180,6 +187,7 @@ impl Default for PolicyConfig {
         } = Policy::default();
         Self {
             heal_delay: Span(heal_delay),
+            heals_per_hour,
             release_grace: Span(release_grace),
             detach_grace: Span(detach_grace),
             implied_floor,
@@ -196,6 +204,7 @@ impl From<&PolicyConfig> for Policy {
     fn from(config: &PolicyConfig) -> Self {
         Self {
             heal_delay: config.heal_delay.0,
+            heals_per_hour: config.heals_per_hour,
             release_grace: config.release_grace.0,
             detach_grace: config.detach_grace.0,
             implied_floor: config.implied_floor,
@@ -250,7 +259,7 @@ impl From<&PaceConfig> for Pace {
             rescan: config.rescan.0,
             request_ttl: config.request_ttl.0,
             handling: config.handling.0,
-            parallel: config.parallel.max(1),
+            parallel: config.parallel,
         }
     }
 }

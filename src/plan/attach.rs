@@ -189,10 +189,6 @@ fn heal_later(case: &Case<'_>, volume: &CloudVolume, vm: VmId, path: &mut Path) 
     }
 }
 
-/// How often in an hour what somebody did to one volume is undone. More, and two writers would
-/// alternate for ever (I2).
-const HEALS_MAX: usize = 3;
-
 fn contended(case: &Case<'_>, kind: &str, path: &mut Path) {
     let heals = case
         .world
@@ -203,7 +199,7 @@ fn contended(case: &Case<'_>, kind: &str, path: &mut Path) {
         .filter(|step| step.cause == Cause::Healing)
         .filter(|step| case.now.boot.since(step.at).as_secs() < 3600)
         .count();
-    if heals >= HEALS_MAX {
+    if heals >= case.policy.heals_per_hour {
         path.block(Blocked::Contended { heals });
     }
 }

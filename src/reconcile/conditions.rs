@@ -316,3 +316,34 @@ fn stalled(want: &DesiredVolume, facts: &Facts<'_>, now: Now) -> Claim {
         message,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{self, HERE, Seen, bound, name, now, want};
+    use super::super::status::{Situation, note, write};
+    use super::*;
+
+    #[test]
+    fn what_changed_while_nobody_asked_is_dated_all_the_same() {
+        let (core, _) = Seen {
+            cloud: vec![fixture::attached(1, HERE)],
+            ..Seen::nothing(vec![want(1)])
+        }
+        .start(bound(&[1]));
+        let situation = Situation {
+            world: core.world(),
+            plan: core.plan(),
+            policy: core.policy(),
+            files: core.files(),
+            store_down: None,
+        };
+        let mut transitions = Transitions::default();
+        note(situation, &name("disk-1"), &mut transitions, now(10));
+        let report = write(situation, &mut transitions, now(5_000));
+        let conditions = &report.volumes[0].conditions;
+        assert!(conditions.len() > 5);
+        for condition in conditions {
+            assert_eq!(condition.last_transition_time, now(10).wall);
+        }
+    }
+}

@@ -70,10 +70,7 @@ impl<'a> Whose<'a> {
     }
 
     fn describe(&self, device: &Device) -> HostDevice {
-        let serial = device
-            .serial
-            .clone()
-            .filter(is_cloudstacks);
+        let serial = device.serial.clone().filter(is_cloudstacks);
         let volume = serial.as_ref().and_then(|serial| self.volumes.get(serial));
         let spec = volume.and_then(|volume| self.specs.get(&volume.id));
         let (state, message) = match &serial {

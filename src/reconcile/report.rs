@@ -143,6 +143,8 @@ pub struct VolumeStatus {
     pub export: Option<VolumeExport>,
     /// The call that is under way.
     pub intent: Option<IntentStatus>,
+    /// The pause that it is under.
+    pub paused: Option<PauseStatus>,
     /// What is to be done.
     pub plan: PlanStatus,
     /// What differs while nobody works on it.
@@ -235,6 +237,15 @@ pub struct IntentStatus {
     pub created: Timestamp,
     /// CloudStack refuses the call later than this.
     pub expires: Timestamp,
+}
+
+/// A pause in force: nothing is done meanwhile, but for an export whose disk is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PauseStatus {
+    /// When it ends.
+    pub until: Timestamp,
+    /// Why, in the words of who said it; may be empty.
+    pub reason: String,
 }
 
 /// What is to be done for a volume.

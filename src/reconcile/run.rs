@@ -22,7 +22,7 @@ use super::conditions::Transitions;
 use super::core::{Core, Effect, Event};
 use super::execute::{Seen, broken, execute};
 use super::report::Report;
-use super::status::{Situation, rolled_back, write};
+use super::status::{Situation, note, rolled_back, write};
 
 /// A question to the running loop.
 #[derive(Debug)]
@@ -163,14 +163,7 @@ where
     }
 
     fn report(&mut self, now: Now) -> Report {
-        let situation = Situation {
-            world: self.core.world(),
-            plan: self.core.plan(),
-            policy: self.core.policy(),
-            files: self.core.files(),
-            store_down: self.core.store_down(),
-        };
-        write(situation, &mut self.transitions, now)
+        write(situation(&self.core), &mut self.transitions, now)
     }
 
     fn health(&self) -> Health {
@@ -203,11 +196,23 @@ where
                 ghost.message.as_deref().unwrap_or_default()
             );
         }
+        let now = self.clock.now();
         for name in self.core.take_changed() {
+            note(situation(&self.core), &name, &mut self.transitions, now);
             if let Some(plan) = self.core.plan().volumes.get(&name) {
                 tell_decision(&name, &plan.decision);
             }
         }
+    }
+}
+
+fn situation(core: &Core) -> Situation<'_> {
+    Situation {
+        world: core.world(),
+        plan: core.plan(),
+        policy: core.policy(),
+        files: core.files(),
+        store_down: core.store_down(),
     }
 }
 

@@ -15,8 +15,9 @@ use super::conditions::{Transitions, conditions};
 use super::devices::devices;
 use super::files::SpecFiles;
 use super::report::{
-    AttachmentStatus, Capacity, DeviceStatus, ExportStatus, IntentStatus, ObservedStatus, Phase,
-    PlanStatus, Reason, Report, SourceStatus, StepStatus, VolumeExport, VolumeStatus,
+    AttachmentStatus, Capacity, DeviceStatus, ExportStatus, IntentStatus, ObservedStatus,
+    PauseStatus, Phase, PlanStatus, Reason, Report, SourceStatus, StepStatus, VolumeExport,
+    VolumeStatus,
 };
 
 /// What a report is written from.
@@ -68,6 +69,26 @@ pub fn write(situation: Situation<'_>, transitions: &mut Transitions, now: Now) 
         exports: exports(world),
         files: files.statuses(world.desired.volumes.values(), now),
         devices: devices(world),
+    }
+}
+
+/// Notes since when the conditions of `name` have been as they are, whether or not anybody asks.
+pub(super) fn note(
+    situation: Situation<'_>,
+    name: &VolumeName,
+    transitions: &mut Transitions,
+    now: Now,
+) {
+    let Situation {
+        world,
+        plan,
+        policy,
+        files,
+        store_down: _,
+    } = situation;
+    if let (Some(want), Some(planned)) = (world.desired.volumes.get(name), plan.volumes.get(name)) {
+        let facts = Facts::of(world, files, want);
+        let _ = volume(world, policy, want, planned, &facts, transitions, now);
     }
 }
 
@@ -152,6 +173,7 @@ fn volume(
             clients: None,
         }),
         intent: world.memory.intents.get(want.name()).map(intent),
+        paused: pause(world, want, now),
         plan: plan_status(&planned.decision, now.boot),
         drift: planned.drift.clone(),
         conditions: Vec::new(),
@@ -164,6 +186,14 @@ fn volume(
     };
     status.conditions = conditions(want, planned, facts, &status, transitions, now);
     status
+}
+
+fn pause(world: &World, want: &DesiredVolume, now: Now) -> Option<PauseStatus> {
+    let pause = world.memory.pauses.of(want.name(), now.boot)?;
+    Some(PauseStatus {
+        until: now.wall.plus(pause.until.since(now.boot)),
+        reason: pause.reason.clone(),
+    })
 }
 
 fn attachment(world: &World, facts: &Facts<'_>) -> Option<AttachmentStatus> {

@@ -70,6 +70,9 @@ pub(super) fn volumes(volumes: &[&VolumeStatus], wide: bool, elapsed: Duration) 
 
 /// Why a volume is in its phase: what holds it, or the step that is due.
 fn reason(volume: &VolumeStatus) -> String {
+    if volume.plan.held_by.is_empty() && volume.paused.is_some() {
+        return "Paused".to_owned();
+    }
     let held = volume.plan.held_by.first().map(|reason| &reason.code);
     or_empty(held.or(volume.plan.now.as_ref().map(|step| &step.kind)))
 }

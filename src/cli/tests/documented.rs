@@ -16,7 +16,9 @@ use crate::model::{
     Action, ByteSize, Cause, FileProblem, FileState, InstanceId, IntentId, JobId, OfferingId,
     Owner, SpecUid, VmId, VolumeId, ZoneId,
 };
-use crate::reconcile::report::{DeviceState, FileStatus, FileVolume, HostDevice, Report};
+use crate::reconcile::report::{
+    DeviceState, FileStatus, FileVolume, HostDevice, PauseStatus, Report,
+};
 use crate::store::{JournalRow, Settled};
 
 const DOCUMENT: &str = include_str!("../../../docs/output.md");
@@ -168,6 +170,10 @@ fn everything() -> Report {
         held("e"),
         progressing("f"),
     ]);
+    report.volumes[0].paused = Some(PauseStatus {
+        until: NOW,
+        reason: "restore".to_owned(),
+    });
     report.frozen = Some("too many at once".to_owned());
     report.sources[2].ok = false;
     report.sources[2].message = Some("connection refused".to_owned());

@@ -23,6 +23,15 @@ fn what_is_paused_is_left_alone_over_restarts_until_it_is_resumed() {
         let (code, said) = rig.cli(&[&["pause", "volume/a"], &hour[..]].concat()).await;
         assert_eq!(code, 0, "{said}");
         assert!(said.starts_with("volume/a: paused until 20"), "{said}");
+        // As declared or not, a pause can be seen.
+        let (_, said) = rig.cli(&["describe", "volume", "a"]).await;
+        assert!(said.contains("Ready: as declared"), "{said}");
+        assert!(
+            said.contains("paused until 20") && said.contains("(restore)"),
+            "{said}"
+        );
+        let (_, said) = rig.cli(&["get", "volumes", "a"]).await;
+        assert!(said.contains("Paused"), "{said}");
         rig.detach("a", Side::Both);
         // An export whose disk is gone ends all the same.
         rig.withdrawn("a", PATIENCE).await;
