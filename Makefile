@@ -12,6 +12,9 @@ CARGO ?= cargo
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 TOOLS_DIR ?= $(TARGET_DIR)/tools
 
+# Random histories that `make test` tries; everyday runs of cargo try a few hundred.
+SEEDS ?= 10000
+
 CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := $(TOOLS_DIR)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 
@@ -26,6 +29,7 @@ volume-daemon keeps CloudStack volumes, their attachments and their NBD exports 
   make demo     watch it work, and survive four disasters: ten seconds, no CloudStack needed
                 (make demo ARGS=--keep leaves everything running, to try things on)
   make test     all tests, with a real NBD server, disks that are files, a simulated CloudStack
+  make seed SEED=n   tells the story of one random history (make test tries $(SEEDS) of them)
   make lint     format, clippy, documentation, dependencies and licences, generated files
   make bench    how long plans, full looks and spec files take, and what the simulator costs
   make build    the release binary: $(TARGET_DIR)/release/volume-daemon
@@ -39,7 +43,7 @@ All that a change must pass, on a clean clone: .ci/run
 endef
 export HELP
 
-.PHONY: help demo test lint bench build fmt schema clean
+.PHONY: help demo test seed lint bench build fmt schema clean
 help:
 	@printf '%s\n' "$$HELP"
 
@@ -52,7 +56,12 @@ demo:
 test:
 	@.ci/need $(BUILD_NEEDS) $(TEST_NEEDS)
 	@.ci/timed "test: build" $(CARGO) test --locked --no-run
-	@.ci/timed "test: run" $(CARGO) test --locked
+	@SEEDS=$(SEEDS) .ci/timed "test: run" $(CARGO) test --locked
+
+seed:
+	@.ci/need $(BUILD_NEEDS)
+	@SEED=$(or $(SEED),$(error which one? make seed SEED=n)) RUST_BACKTRACE=0 \
+		$(CARGO) test --locked --quiet --test it seeds::replay -- --nocapture
 
 .PHONY: lint-format lint-code lint-docs lint-dependencies lint-generated
 lint: lint-format lint-code lint-docs lint-dependencies lint-generated

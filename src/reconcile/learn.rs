@@ -1,6 +1,7 @@
 //! What the loop learns from CloudStack's answers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::model::desired::{AttachVm, DesiredVolume, Presence};
 use crate::model::memory::{AcceptedView, Account, Binding};
@@ -10,6 +11,10 @@ use crate::observe::{CloudAnswer, CloudListing, CloudQuery};
 use crate::plan::unknown_claims;
 
 use super::core::{Core, Memo, Unanswered};
+
+/// How long single objects are left alone at least, after CloudStack did not tell of all that was
+/// asked: whoever waits for one asks for it again at once.
+const RETRY_MIN: Duration = Duration::from_secs(1);
 
 /// Longest wait between two attempts while CloudStack is away, in seconds.
 const OUTAGE_RETRY_MAX: u64 = 30;
@@ -32,7 +37,7 @@ impl Core {
                 self.asks.some.add(query);
                 return match retry_after {
                     // Only asked too often; what it said before still counts.
-                    Some(wait) => self.asks.pause(now.boot.plus(wait)),
+                    Some(wait) => self.asks.pause(now.boot.plus(wait.max(RETRY_MIN))),
                     None => self.cloud_down(why, now),
                 };
             }
@@ -50,6 +55,11 @@ impl Core {
             }
             self.memos.push(Memo::Account(account.clone()));
             self.world.memory.account = Account::Proven;
+        }
+        let told = |vm: &VmId| answer.vms.iter().any(|seen| seen.id == *vm);
+        if !answer.failed.is_empty() || !query.vms.iter().all(told) {
+            let until = now.boot.plus(RETRY_MIN);
+            self.asks.paused = self.asks.paused.max(until);
         }
         let was_down = self.world.observed.cloud.listed.is_err();
         let touched = merge(&mut self.world.observed.cloud, *answer);
@@ -111,7 +121,7 @@ impl Core {
             .checked_shl(self.asks.failures.saturating_sub(1))
             .unwrap_or(OUTAGE_RETRY_MAX)
             .min(OUTAGE_RETRY_MAX);
-        let retry = now.boot.plus(std::time::Duration::from_secs(wait));
+        let retry = now.boot.plus(Duration::from_secs(wait));
         self.asks.full.due = Some(retry);
         let listed = &mut self.world.observed.cloud.listed;
         if listed.is_ok() {

@@ -19,4 +19,5 @@ mod real;
 mod recording;
 mod rig;
 mod scenarios;
+mod seeds;
 mod sim;

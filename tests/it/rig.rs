@@ -3,7 +3,11 @@
 mod cloud;
 mod fuse;
 mod invariants;
+mod look;
 mod nbd;
+mod others;
+mod stir;
+mod story;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,23 +18,27 @@ use volume_daemon::act::Hands;
 use volume_daemon::clock::{Clock, ManualClock};
 use volume_daemon::cloudstack::{Client, Credentials, Scope, Secret};
 use volume_daemon::host::Host;
+use volume_daemon::model::observed::HostView;
 use volume_daemon::model::{
-    AcceptedDocument, BootTime, DesiredVolume, ExportName, Now, Owner, Presence, SourceChange,
-    Timestamp, VolumeId, VolumeName,
+    AcceptedDocument, BootTime, DesiredVolume, Now, Owner, Presence, SourceChange, Timestamp,
+    VolumeName,
 };
 use volume_daemon::plan::{Blocked, Decision, Desired, Policy, SourceHealth};
 use volume_daemon::reconcile::{Core, Effect, Event, Pace, Seen, execute};
-use volume_daemon::sim::host::{HostDir, disks_of};
+use volume_daemon::sim::host::{HostDir, HostDisk, disks_of};
 use volume_daemon::sim::world::{ADMIN_API_KEY, ADMIN_SECRET_KEY, Latencies, Settings};
 use volume_daemon::sim::{Fault, Front, Operation, SimTime, World};
 use volume_daemon::store::{Loaded, Store};
 
 pub use cloud::SimTransport;
 pub use fuse::Fuse;
+use invariants::Judged;
 pub use nbd::FakeNbd;
+pub use others::{Deed, Others};
+pub use story::Story;
 
 /// Where the simulated time begins: 2026-01-01T00:00:00Z.
-const START: i64 = 1_767_225_600_000;
+pub const START: i64 = 1_767_225_600_000;
 /// Effects in a row at one moment.
 const STEPS_MAX: usize = 2_000;
 /// The VM the daemon runs on.
@@ -51,56 +59,78 @@ pub struct Rig {
     pub transport: SimTransport,
     front: Arc<Mutex<Front>>,
     tree: HostDir,
+    /// What the tree shows.
+    shown: Vec<HostDisk>,
+    /// What a scan of it found; `None`: it changed since.
+    scanned: Option<HostView>,
     root: TempDir,
     daemon: Option<Daemon>,
     specs: BTreeMap<VolumeName, DesiredVolume>,
     files: SourceHealth,
     pub policy: Policy,
     pub pace: Pace,
-    /// Volumes that somebody else made: never touched.
-    pub foreign: Vec<VolumeId>,
+    /// What other people made and did.
+    pub others: Others,
     seed: u64,
     /// The last effect, for messages.
     last: String,
+    story: Story,
+    /// The decisions that were told last.
+    told: BTreeMap<VolumeName, String>,
+    judged: Judged,
+    /// Whether anything outside the daemon changed since it was judged.
+    stirred: bool,
 }
 
 impl Rig {
     /// A world with an appliance, two other VMs, and no daemon yet.
     pub fn new(seed: u64) -> Self {
-        let start = SimTime::from_millis(START);
         let settings = Settings {
             seed,
             latencies: Latencies::all(200),
             ..Settings::default()
         };
-        let world = World::standard(settings, start);
+        Self::in_world(World::standard(settings, SimTime::from_millis(START)))
+    }
+
+    /// No daemon yet, in a world that has an appliance and is as old as the clock.
+    pub fn in_world(world: World) -> Self {
+        let seed = world.settings().seed;
+        let others = Others::in_world(&world);
         let root = memory_dir();
         let vm = world.vm_called(SELF).expect("the standard world has it");
         let tree = HostDir::create(root.path().join("host"), world.vm(vm).uuid).expect("a tree");
-        let front = Arc::new(Mutex::new(Front::new(world)));
         let clock = Arc::new(ManualClock::at(Now {
-            wall: Timestamp::from_millis(START),
+            wall: Timestamp::from_millis(world.now().as_millis()),
             boot: BootTime::from_millis(1_000_000),
         }));
+        let front = Arc::new(Mutex::new(Front::new(world)));
         let fuse = Arc::new(Fuse::default());
         let nbd = FakeNbd::new(Arc::clone(&fuse));
-        let rig = Self {
+        let mut rig = Self {
             transport: SimTransport::new(Arc::clone(&front), clock.clone(), nbd.clone()),
             nbd,
             clock,
             fuse,
             front,
             tree,
+            shown: Vec::new(),
+            scanned: None,
             root,
             daemon: None,
             specs: BTreeMap::new(),
             files: SourceHealth::Sound,
             policy: Policy::default(),
             pace: Pace::default(),
-            foreign: Vec::new(),
+            others,
             seed,
             last: String::new(),
+            story: Story::default(),
+            told: BTreeMap::new(),
+            judged: Judged::default(),
+            stirred: true,
         };
+        rig.nbd.stir().note();
         rig.show_host();
         rig
     }
@@ -145,8 +175,7 @@ impl Rig {
             scope,
             Arc::clone(&clock),
         );
-        let host = Host::new(self.root.path().join("host"), None);
-        let hands = Hands::new(cloud, host, self.nbd.clone(), store, clock);
+        let hands = Hands::new(cloud, self.host(), self.nbd.clone(), store, clock);
         self.seed += 1;
         self.daemon = Some(Daemon {
             core: Core::new(memory, self.policy.clone(), self.pace.clone(), self.seed),
@@ -158,6 +187,7 @@ impl Rig {
     /// Ends the daemon where it stands. What it sent stays sent.
     pub async fn crash(&mut self) {
         if let Some(daemon) = self.daemon.take() {
+            self.note(|| "the daemon dies".to_owned());
             let hands = Arc::into_inner(daemon.hands).expect("no task outlives its rig");
             hands.store.close().await;
         }
@@ -193,6 +223,9 @@ impl Rig {
         let store = &self.daemon.as_ref().expect("a daemon").hands.store;
         let accepted = store.accept(&change, now).await.expect("a writable store");
         for spec in accepted.volumes {
+            let front = self.front.lock().expect("no holder panics");
+            self.others.asked(front.world(), &spec);
+            drop(front);
             self.specs.insert(spec.name().clone(), spec);
         }
         for name in change.abandoned {
@@ -230,33 +263,43 @@ impl Rig {
     pub fn pass(&mut self, by: Duration) {
         self.clock.advance(by);
         let now = SimTime::from_millis(self.clock.now().wall.as_millis());
+        let due = self.front().next_due();
+        if due.is_some_and(|due| due <= now) {
+            self.nbd.stir().note();
+        }
         self.front().advance(now);
         self.show_host();
-        self.tell(Event::HostChanged);
     }
 
-    /// Does something behind the daemon's back.
+    /// Does something at once behind the daemon's back.
     pub fn operate(&mut self, operation: &Operation) -> Result<(), String> {
-        let done = self.front().world_mut().operate(operation);
+        self.suffer(&Deed::AtOnce(operation.clone()))
+    }
+
+    /// Lets somebody else do something; `Err`: the world does not let it happen.
+    pub fn suffer(&mut self, deed: &Deed) -> Result<(), String> {
+        let now = self.clock.now().boot;
+        let done = {
+            let front = &mut *self.front.lock().expect("no holder panics");
+            self.others.act(front.world_mut(), deed, now)
+        };
+        self.nbd.stir().note();
         self.show_host();
-        self.tell(Event::HostChanged);
-        let made = done.map_err(|refusal| refusal.to_string())?;
-        if let Some(id) = made.volume {
-            self.foreign.push(VolumeId::new(id));
-        }
-        Ok(())
+        done
     }
 
     /// Lets something go wrong in CloudStack.
     pub fn inject(&mut self, fault: Fault) {
+        self.transport.trust(false);
         self.front().inject(fault);
+        self.nbd.stir().note();
         self.show_host();
-        self.tell(Event::HostChanged);
     }
 
     /// Ends whatever goes wrong.
     pub fn calm(&mut self) {
         self.front().clear_faults();
+        self.transport.trust(true);
         self.nbd.disconnect_all();
     }
 
@@ -273,13 +316,42 @@ impl Rig {
             .expect("no test panics while it holds this")
     }
 
-    fn show_host(&self) {
-        let front = self.front();
-        let world = front.world();
-        let vm = world.vm_called(SELF).expect("it is there");
-        self.tree
-            .show(&disks_of(world, vm))
-            .expect("a writable tree");
+    /// Lets the tree show what is plugged now, and wakes the daemon as inotify would.
+    fn show_host(&mut self) {
+        if !self.nbd.stir().take() {
+            return;
+        }
+        self.transport.forget();
+        self.stirred = true;
+        let now = self.clock.now().boot;
+        let disks = {
+            let front = self.front.lock().expect("no holder panics");
+            let world = front.world();
+            self.others.watch(world, now);
+            disks_of(world, world.vm_called(SELF).expect("it is there"))
+        };
+        if disks == self.shown {
+            return;
+        }
+        self.tree.show(&disks).expect("a writable tree");
+        self.shown = disks;
+        self.scanned = None;
+        self.tell(Event::HostChanged);
+    }
+
+    /// What the daemon's own scan finds. Nothing but [`Rig::show_host`] changes the tree, so one
+    /// scan is good until then.
+    fn scan(&mut self) -> HostView {
+        let begun = self.clock.now().boot;
+        if self.scanned.is_none() {
+            self.scanned = Some(self.host().scan(begun));
+        }
+        let view = self.scanned.clone().expect("just scanned");
+        HostView { begun, ..view }
+    }
+
+    fn host(&self) -> Host {
+        Host::new(self.root.path().join("host"), None)
     }
 
     /// Carries out one effect, if any is due, and asserts every invariant. `false`: nothing
@@ -289,27 +361,38 @@ impl Rig {
         let Some(daemon) = &mut self.daemon else {
             return false;
         };
-        daemon.pending.extend(daemon.core.poll(now));
+        for effect in daemon.core.poll(now) {
+            // Handed out is begun: in the daemon they all run at once.
+            invariants::may_begin(daemon.core.world(), &effect);
+            self.others.allow(&effect, now.boot, &self.policy);
+            daemon.pending.push_back(effect);
+        }
         let Some(effect) = daemon.pending.pop_front() else {
             return false;
         };
         self.last = format!("{effect:?}");
-        invariants::may_begin(daemon.core.world(), &effect);
-        let seen = Seen::of(daemon.core.world());
-        let hands = Arc::clone(&daemon.hands);
-        let fuse = Arc::clone(&self.fuse);
-        let event = tokio::select! {
-            biased;
-            event = execute(&*hands, effect, seen) => Some(event),
-            () = fuse.blown() => None,
+        self.story.add_effect(&effect);
+        let event = if matches!(effect, Effect::ObserveHost) {
+            Some(Event::Host(self.scan()))
+        } else {
+            let seen = Seen::of(daemon.core.world());
+            let hands = Arc::clone(&daemon.hands);
+            let fuse = Arc::clone(&self.fuse);
+            tokio::select! {
+                biased;
+                event = execute(&*hands, effect, seen) => Some(event),
+                () = fuse.blown() => None,
+            }
         };
-        drop(hands);
         // Readings begun at the same millisecond as a change do not count.
         self.clock.advance(Duration::from_millis(1));
         match event {
             Some(event) => self.tell(event),
             None => self.crash().await,
         }
+        self.tell_decisions();
+        // What was asked may have let simulated time run.
+        self.show_host();
         self.check();
         true
     }
@@ -361,7 +444,7 @@ impl Rig {
             .as_ref()
             .and_then(|daemon| daemon.core.next_due(now));
         let core = core.map(|due| due.since(now.boot));
-        let world = self.front().world().next_due().map(|due| {
+        let world = self.front().next_due().map(|due| {
             let now = SimTime::from_millis(now.wall.as_millis());
             Duration::from_millis(due.millis_since(now))
         });
@@ -386,54 +469,6 @@ impl Rig {
                     .get(name)
                     .is_some_and(|plan| stands(&plan.decision))
             })
-    }
-
-    /// What is decided for a volume, in one line.
-    pub fn says(&self, name: &str) -> String {
-        let name: VolumeName = name.parse().expect("a name");
-        let Some(daemon) = &self.daemon else {
-            return "no daemon".to_owned();
-        };
-        match daemon
-            .core
-            .plan()
-            .volumes
-            .get(&name)
-            .map(|plan| &plan.decision)
-        {
-            None => "nothing".to_owned(),
-            Some(Decision::InSync) => "InSync".to_owned(),
-            Some(Decision::Released) => "Released".to_owned(),
-            Some(Decision::Act { now, .. }) => format!("Act {}", now.action.kind()),
-            Some(Decision::Waiting { on, .. }) => format!("Waiting {}", on.reason()),
-            Some(Decision::Blocked { by, .. }) => {
-                let codes: Vec<&str> = by.iter().map(|by| by.reason()).collect();
-                format!("Blocked {}", codes.join(", "))
-            }
-            Some(Decision::Observing { what, .. }) => format!("Observing {what}"),
-        }
-    }
-
-    /// The CloudStack volume that a name is bound to.
-    pub fn volume_of(&self, name: &str) -> Option<VolumeId> {
-        let name: VolumeName = name.parse().expect("a name");
-        let memory = &self.daemon.as_ref()?.core.world().memory;
-        memory.bindings.get(&name).map(|binding| binding.volume)
-    }
-
-    /// The loop's view, while there is a daemon.
-    pub fn core(&self) -> Option<&Core> {
-        self.daemon.as_ref().map(|daemon| &daemon.core)
-    }
-
-    /// Accepted specs.
-    pub fn specs(&self) -> &BTreeMap<VolumeName, DesiredVolume> {
-        &self.specs
-    }
-
-    /// The name under which a volume is exported, unless its spec says otherwise.
-    pub fn export_of(&self, name: &str) -> Option<ExportName> {
-        self.volume_of(name).map(ExportName::default_for)
     }
 }
 

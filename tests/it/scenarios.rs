@@ -416,7 +416,7 @@ fn an_existing_volume_is_adopted() {
             size_gib: 3,
         })
         .expect("room");
-        let id = rig.foreign.pop().expect("made");
+        let id = rig.volume_called("old").expect("made");
         rig.declare(&format!(
             "apiVersion: volume-daemon.io/v1alpha1\nkind: Volume\nmetadata: {{ name: mine }}\n\
              spec:\n  existing: {{ id: {id} }}\n  attachTo: {{ vm: self }}\n  export: {{}}\n"

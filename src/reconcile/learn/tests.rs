@@ -264,6 +264,35 @@ fn a_look_up_that_failed_is_made_again_once_cloudstack_is_back() {
 }
 
 #[test]
+fn what_cannot_be_read_by_its_id_is_not_asked_for_in_a_loop() {
+    let failed = CloudAnswer {
+        failed: vec![(volume_id(1), "503".to_owned())],
+        ..CloudAnswer::default()
+    };
+    let about_volume = CloudQuery {
+        ids: vec![volume_id(1)],
+        ..CloudQuery::default()
+    };
+    let about_vm = CloudQuery {
+        vms: vec![HERE],
+        ..CloudQuery::default()
+    };
+    let untold = [
+        (about_volume.clone(), Ok(Box::new(failed))),
+        (about_vm, Ok(Box::default())),
+        (about_volume, Err(throttled(0))),
+    ];
+    for (query, answer) in untold {
+        let (mut core, _) = Seen::nothing(vec![want(1)]).start(bound(&[1]));
+        core.poll(now(1));
+        core.handle(Event::Cloud(query.clone(), answer), now(2));
+        core.asks.some.add(query);
+        assert!(look_ups(&mut core, now(3)).is_empty(), "not at once");
+        assert_eq!(look_ups(&mut core, now(1_002)).len(), 1);
+    }
+}
+
+#[test]
 fn what_was_found_as_asked_for_is_remembered_as_ours() {
     let placement = |vm| {
         let (core, _) = Seen {

@@ -1,15 +1,28 @@
 //! The daemon's way to the simulated CloudStack, without HTTP. Writes down every mutating
 //! call, and checks what must hold at the moment it is sent.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use volume_daemon::clock::{Clock, ManualClock};
 use volume_daemon::cloudstack::{Method, Request, Response, Transport, TransportError};
-use volume_daemon::model::{ExportName, Timestamp, VolumeId};
+use volume_daemon::model::{BootTime, Serial, Timestamp, VolumeId};
+use volume_daemon::sim::world::VmState;
 use volume_daemon::sim::{Delivery, Front, HttpRequest, SimTime};
 
 use super::fuse::Fuse;
 use super::nbd::FakeNbd;
+use super::stir::Stir;
+
+/// Everything that the daemon may send to change something. It deletes nothing, and never
+/// touches a VM itself (I5, I14).
+const COMMANDS: [&str; 5] = [
+    "createVolume",
+    "createTags",
+    "attachVolume",
+    "detachVolume",
+    "resizeVolume",
+];
 
 /// A mutating call that reached CloudStack.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,10 +35,25 @@ pub struct Mutation {
     pub vm: Option<uuid::Uuid>,
     /// When it was sent.
     pub at: Timestamp,
+    /// The same on the boot clock.
+    pub boot: BootTime,
+    /// What it was sent into.
+    pub found: Found,
     /// The HTTP status of its answer.
     pub status: u16,
     /// What was wrong with sending it.
     pub violation: Option<String>,
+}
+
+/// How things really were at the moment a call was sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The job that was pending on the volume.
+    pub job: Option<uuid::Uuid>,
+    /// The VM that the volume was on, and its state.
+    pub on: Option<(uuid::Uuid, VmState)>,
+    /// The state of the VM that the call names.
+    pub to: Option<VmState>,
 }
 
 /// The transport.
@@ -36,6 +64,17 @@ pub struct SimTransport {
     fuse: Arc<Fuse>,
     nbd: FakeNbd,
     sent: Arc<Mutex<Vec<Mutation>>>,
+    stir: Stir,
+    /// What was answered to the same questions since anything changed.
+    known: Arc<Mutex<Known>>,
+}
+
+/// Answers that can be given again without asking.
+#[derive(Debug, Default)]
+struct Known {
+    /// False: something may go wrong, so every question counts.
+    good: bool,
+    answers: BTreeMap<String, (u16, Vec<u8>)>,
 }
 
 impl SimTransport {
@@ -44,8 +83,13 @@ impl SimTransport {
             front,
             clock,
             fuse: nbd.fuse(),
+            stir: nbd.stir(),
             nbd,
             sent: Arc::default(),
+            known: Arc::new(Mutex::new(Known {
+                good: true,
+                answers: BTreeMap::new(),
+            })),
         }
     }
 
@@ -54,9 +98,38 @@ impl SimTransport {
         self.sent.lock().expect("no holder panics").clone()
     }
 
+    /// The mutating calls after the first `known`.
+    pub fn sent_after(&self, known: usize) -> Vec<Mutation> {
+        self.sent.lock().expect("no holder panics")[known..].to_vec()
+    }
+
     /// How many mutating calls there were so far.
     pub fn count(&self) -> usize {
         self.sent.lock().expect("no holder panics").len()
+    }
+
+    /// What is asked counts, or does not because nothing goes wrong.
+    pub fn trust(&self, good: bool) {
+        let mut known = self.known.lock().expect("no holder panics");
+        known.good = good;
+        known.answers.clear();
+    }
+
+    /// What was answered to this is no longer known.
+    pub fn forget(&self) {
+        let mut known = self.known.lock().expect("no holder panics");
+        known.answers.clear();
+    }
+
+    /// The answer to a listing, if nothing has changed since it was given.
+    fn known(&self, request: &Request, now: SimTime) -> Option<Response> {
+        let known = self.known.lock().expect("no holder panics");
+        let (status, body) = known.answers.get(&question(request))?;
+        Some(Response {
+            status: *status,
+            date: Some(Timestamp::from_millis(now.as_millis() / 1000 * 1000)),
+            body: body.clone(),
+        })
     }
 
     fn deliver(&self, request: &Request) -> Result<Response, TransportError> {
@@ -70,15 +143,26 @@ impl SimTransport {
         };
         let now = SimTime::from_millis(self.clock.now().wall.as_millis());
         let mut front = self.front.lock().expect("no holder panics");
+        let is_due = front.next_due().is_some_and(|due| due <= now);
+        if is_due || is_mutating(request.command) {
+            self.stir.note();
+            self.forget();
+        } else if let Some(answer) = self.known(request, now) {
+            return Ok(answer);
+        }
         let violation = violation(&front, &self.nbd, request);
+        let found = found(&front, request);
         let answer = front.handle(&http, now);
         drop(front);
         if is_mutating(request.command) {
+            let now = self.clock.now();
             self.sent.lock().expect("no holder panics").push(Mutation {
                 command: request.command,
                 volume: param(&request.form, &["id", "resourceids"]),
                 vm: param(&request.form, &["virtualmachineid"]),
-                at: self.clock.now().wall,
+                at: now.wall,
+                boot: now.boot,
+                found,
                 status: answer.status,
                 violation,
             });
@@ -87,11 +171,19 @@ impl SimTransport {
             Delivery::Dropped(_) | Delivery::Delayed(_) => Err(TransportError::Unknown {
                 why: "the connection was closed".to_owned(),
             }),
-            Delivery::Delivered => Ok(Response {
-                status: answer.status,
-                date: date(&answer.headers),
-                body: answer.body.into_bytes(),
-            }),
+            Delivery::Delivered => {
+                let (status, body) = (answer.status, answer.body.into_bytes());
+                let mut known = self.known.lock().expect("no holder panics");
+                if known.good && request.command.starts_with("list") {
+                    let answer = (status, body.clone());
+                    known.answers.insert(question(request), answer);
+                }
+                Ok(Response {
+                    status,
+                    date: date(&answer.headers),
+                    body,
+                })
+            }
         }
     }
 }
@@ -115,37 +207,50 @@ fn is_mutating(command: &str) -> bool {
     !(command.starts_with("list") || command.starts_with("query"))
 }
 
+/// What a request asks, whoever signed it when.
+fn question(request: &Request) -> String {
+    let parts = request.form.split('&');
+    let asked =
+        parts.filter(|part| !(part.starts_with("signature") || part.starts_with("expires")));
+    asked.collect::<Vec<_>>().join("&")
+}
+
 /// What is wrong with sending this call at this moment.
 fn violation(front: &Front, nbd: &FakeNbd, request: &Request) -> Option<String> {
     if !is_mutating(request.command) {
         return None;
     }
-    if matches!(request.command, "deleteVolume" | "destroyVolume") {
-        return Some(format!("I5: {} is never sent", request.command));
+    if !COMMANDS.contains(&request.command) {
+        return Some(format!("I5, I14: {} is never sent", request.command));
     }
     let world = front.world();
     let id = param(&request.form, &["id", "resourceids"])?;
-    let no = world.find_volume(id)?;
-    if let Some(job) = world.job_on(no) {
-        let job = job.uuid;
-        return Some(format!(
-            "I1: {} while job {job} is pending",
-            request.command
-        ));
-    }
-    let volume = world.volume(no);
+    let volume = world.volume(world.find_volume(id)?);
     match request.command {
         "resizeVolume" => {
             let gib: u64 = text(&request.form, "size")?.parse().ok()?;
             let shrinks = gib << 30 < volume.size || request.form.contains("shrinkok");
             shrinks.then(|| format!("I10: {} is shrunk to {gib} GiB", volume.name))
         }
-        "detachVolume" => {
-            let export = ExportName::default_for(VolumeId::new(id));
-            let served = nbd.exports().contains_key(&export);
-            served.then(|| format!("I18: {} is detached while it is served", volume.name))
-        }
+        "detachVolume" => nbd
+            .serves(&Serial::of(VolumeId::new(id)))
+            .then(|| format!("I18: {} is detached while it is served", volume.name)),
         _ => None,
+    }
+}
+
+/// How things are for what `request` names.
+fn found(front: &Front, request: &Request) -> Found {
+    let world = front.world();
+    let volume = param(&request.form, &["id", "resourceids"]);
+    let volume = volume.and_then(|id| world.find_volume(id));
+    let to = param(&request.form, &["virtualmachineid"]).and_then(|id| world.find_vm(id));
+    Found {
+        job: volume.and_then(|no| Some(world.job_on(no)?.uuid)),
+        on: volume
+            .and_then(|no| world.volume(no).attachment)
+            .map(|at| (world.vm(at.vm).uuid, world.vm(at.vm).state)),
+        to: to.map(|no| world.vm(no).state),
     }
 }
 

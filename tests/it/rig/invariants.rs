@@ -1,14 +1,13 @@
 //! What must hold after every single step, judged by the truth and not by what the daemon
 //! believes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 
 use volume_daemon::clock::Clock as _;
-use volume_daemon::host::Host;
 use volume_daemon::model::observed::DeviceNumber;
-use volume_daemon::model::{ExportName, Reading, VolumeId};
-use volume_daemon::plan::World;
+use volume_daemon::model::{Reading, Serial, VolumeId, VolumeName};
+use volume_daemon::plan::{Blocked, Decision, World};
 use volume_daemon::reconcile::Effect;
 use volume_daemon::sim::world::{ADMIN_SECRET_KEY, VolumeState};
 
@@ -38,41 +37,86 @@ pub fn may_begin(world: &World, effect: &Effect) {
     }
 }
 
+/// What was judged already.
+#[derive(Debug, Default)]
+pub struct Judged {
+    /// Mutating calls.
+    sent: usize,
+    /// The volume of each name, over all daemons that ever ran.
+    bindings: BTreeMap<VolumeName, VolumeId>,
+}
+
 impl Rig {
     /// Asserts the invariants of the design that this rig can break.
-    pub fn check(&self) {
+    pub fn check(&mut self) {
+        self.bindings_are_for_ever();
+        self.calls_are_allowed();
+        self.nothing_is_internal();
+        self.secrets_stay_secret();
+        if !std::mem::take(&mut self.stirred) {
+            return;
+        }
         self.front()
             .world()
             .check()
             .expect("the world is consistent");
-        self.no_overlap();
-        self.foreign_is_foreign();
         self.no_second_volume();
-        self.bindings_are_for_ever();
         self.what_is_served_is_the_volume();
-        self.no_flood();
         self.clients_are_not_disturbed();
-        self.secrets_stay_secret();
     }
 
-    /// I6: no more implied detachments in an hour than the guard allows. All of them are.
+    /// I1, I2, I5, I10, I14, I18: each call, judged by how things were when it was sent.
+    fn calls_are_allowed(&mut self) {
+        let new = self.transport.sent_after(self.judged.sent);
+        self.judged.sent += new.len();
+        for call in &new {
+            assert_eq!(call.violation, None, "{call:?}");
+            let volume = call.volume.map(VolumeId::new);
+            let mut bindings = self.judged.bindings.iter();
+            let name = bindings.find(|(_, bound)| Some(**bound) == volume);
+            let wrong = self.others.judge(call, name.map(|(name, _)| name));
+            assert_eq!(wrong, None, "{call:?}");
+        }
+        if new.iter().any(|call| call.command == "detachVolume") {
+            self.no_flood();
+        }
+    }
+
+    /// I6: no more volumes are detached in an hour than the guard allows. All of these steps
+    /// are implied. The guard counts from the journal, a little before the call.
     fn no_flood(&self) {
         let now = self.clock.now().wall;
-        let hour = |call: &Mutation| now.since(call.at).as_secs() < 3600;
+        let hour = |call: &Mutation| now.since(call.at).as_secs() < 3540;
         let sent = self.transport.sent();
-        let detached = sent
+        let detached: BTreeSet<_> = sent
             .iter()
             .filter(|call| call.command == "detachVolume" && hour(call))
-            .count();
+            .map(|call| call.volume)
+            .collect();
         let cap = self.policy.implied_floor;
-        assert!(detached <= cap, "I6: {detached} detachments in an hour");
+        let count = detached.len();
+        assert!(count <= cap, "I6: {count} volumes detached in an hour");
+    }
+
+    /// I8: no decision ended in a panic.
+    fn nothing_is_internal(&self) {
+        let Some(core) = self.core() else {
+            return;
+        };
+        for (name, plan) in &core.plan().volumes {
+            if let Decision::Blocked { by, .. } = &plan.decision {
+                assert!(
+                    !by.contains(&Blocked::Internal),
+                    "I8: deciding {name} panics"
+                );
+            }
+        }
     }
 
     /// I11, I3: a client is cut off only if what it reads is no longer its disk.
     fn clients_are_not_disturbed(&self) {
-        let host = Host::new(self.root.path().join("host"), None);
         for (name, node) in self.nbd.take_unjudged() {
-            let Reading::Present(disks) = host.scan(self.clock.now().boot).disks else {
+            let Reading::Present(disks) = self.host().scan(self.clock.now().boot).disks else {
                 panic!("the tree can be read");
             };
             let still_there = disks.proofs().any(|proof| proof.node() == node);
@@ -88,29 +132,16 @@ impl Rig {
         assert!(!self.last.contains(ADMIN_SECRET_KEY), "I9: {}", self.last);
     }
 
-    /// I1, judged when each call was sent.
-    fn no_overlap(&self) {
-        for call in self.transport.sent() {
-            assert_eq!(call.violation, None, "{call:?}");
-        }
-    }
-
-    /// I2: what somebody else made is never named in a mutating call.
-    fn foreign_is_foreign(&self) {
-        for call in self.transport.sent() {
-            let volume = call.volume.map(VolumeId::new);
-            let touched = volume.is_some_and(|volume| self.foreign.contains(&volume));
-            assert!(!touched, "I2: a foreign volume was touched by {call:?}");
-        }
-    }
-
-    /// I7, I13: of one name there is never more than one volume of ours, gone ones included.
+    /// I7, I13: of one name there is never more than one volume of ours. One that somebody took
+    /// away before its create had ended was never known to be ours.
     fn no_second_volume(&self) {
         let front = self.front();
         let mut made: BTreeMap<&str, usize> = BTreeMap::new();
         for (_, volume) in front.world().volumes() {
-            let foreign = self.foreign.contains(&VolumeId::new(volume.uuid));
-            if !foreign && self.specs().keys().any(|name| name.as_str() == volume.name) {
+            let ours = self.others.did_not_make(VolumeId::new(volume.uuid));
+            let known = |id: &VolumeId| id.uuid() == volume.uuid;
+            let counts = !volume.removed || self.judged.bindings.values().any(known);
+            if ours && counts && self.others.is_asked_for(&volume.name) {
                 *made.entry(&volume.name).or_default() += 1;
             }
         }
@@ -120,18 +151,31 @@ impl Rig {
     }
 
     /// I13: no two names share a volume, and a binding never changes.
-    fn bindings_are_for_ever(&self) {
-        let Some(core) = self.core() else {
+    fn bindings_are_for_ever(&mut self) {
+        let Some(daemon) = &self.daemon else {
             return;
         };
-        let mut owners: BTreeMap<VolumeId, &str> = BTreeMap::new();
-        for (name, binding) in &core.world().memory.bindings {
-            let other = owners.insert(binding.volume, name.as_str());
-            assert_eq!(other, None, "I13: {} has two names", binding.volume);
+        let bindings = &daemon.core.world().memory.bindings;
+        let known = &mut self.judged.bindings;
+        if bindings.len() == known.len()
+            && bindings
+                .iter()
+                .all(|(name, bound)| known.get(name) == Some(&bound.volume))
+        {
+            return;
         }
+        for (name, binding) in bindings {
+            let first = *known.entry(name.clone()).or_insert(binding.volume);
+            assert_eq!(first, binding.volume, "I13: {name} has another volume");
+        }
+        for name in known.keys() {
+            assert!(bindings.contains_key(name), "I13: {name} lost its volume");
+        }
+        let volumes: BTreeSet<VolumeId> = known.values().copied().collect();
+        assert_eq!(volumes.len(), known.len(), "I13: a volume has two names");
     }
 
-    /// I3: what is served under a volume's name is that volume's data, and of the size that
+    /// I3: what is served as a volume's disk is that volume's data, and of the size that
     /// clients see.
     fn what_is_served_is_the_volume(&self) {
         let front = self.front();
@@ -140,7 +184,7 @@ impl Rig {
                 .world()
                 .volumes()
                 .map(|(_, volume)| volume)
-                .find(|volume| ExportName::default_for(VolumeId::new(volume.uuid)) == name)
+                .find(|volume| served.node.is_for(&Serial::of(VolumeId::new(volume.uuid))))
                 .unwrap_or_else(|| panic!("I3: {name} is of no volume"));
             let backing = self
                 .root
@@ -164,9 +208,9 @@ impl Rig {
         let front = self.front();
         let world = front.world();
         let here = world.vm_called(super::SELF).expect("it is there");
-        for (name, _) in self.nbd.exports() {
+        for (name, served) in self.nbd.exports() {
             let plugged = world.volumes().any(|(no, volume)| {
-                ExportName::default_for(VolumeId::new(volume.uuid)) == name
+                served.node.is_for(&Serial::of(VolumeId::new(volume.uuid)))
                     && world.plugged_in(no) == Some(here)
                     && volume.state != VolumeState::Expunged
             });

@@ -5,10 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use volume_daemon::host::OpenDevice;
 use volume_daemon::model::observed::{DeviceNumber, Disks, NbdView, ServedExport};
-use volume_daemon::model::{BootTime, ByteSize, ExportName, NodeName, Reading, WithdrawMode};
+use volume_daemon::model::{
+    BootTime, ByteSize, ExportName, NodeName, Reading, Serial, WithdrawMode,
+};
 use volume_daemon::nbd::{ExportServer, NbdError, Withdrawn};
 
 use super::fuse::Fuse;
+use super::stir::Stir;
 
 /// What is served of one disk.
 #[derive(Debug, Clone)]
@@ -34,6 +37,7 @@ struct State {
 pub struct FakeNbd {
     state: Arc<Mutex<State>>,
     fuse: Arc<Fuse>,
+    stir: Stir,
 }
 
 impl FakeNbd {
@@ -41,7 +45,22 @@ impl FakeNbd {
         Self {
             state: Arc::default(),
             fuse,
+            stir: Stir::default(),
         }
+    }
+
+    /// Noted at every change of what is served.
+    pub fn stir(&self) -> Stir {
+        self.stir.clone()
+    }
+
+    /// Whether anything is served of the disk with this serial.
+    pub fn serves(&self, serial: &Serial) -> bool {
+        let state = self.lock();
+        state
+            .exports
+            .values()
+            .any(|served| served.node.is_for(serial))
     }
 
     /// What is served.
@@ -78,6 +97,7 @@ impl FakeNbd {
     /// The process dies and comes back with nothing.
     pub fn restart(&self) {
         *self.lock() = State::default();
+        self.stir.note();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -136,6 +156,7 @@ impl ExportServer for FakeNbd {
             return Err(NbdError::Unsteady);
         }
         self.lock().exports.insert(name.clone(), served);
+        self.stir.note();
         self.fuse.moment().await;
         Ok(())
     }
@@ -158,6 +179,7 @@ impl ExportServer for FakeNbd {
             state.unjudged.push((name.clone(), node.clone()));
         }
         self.lock().exports.remove(name);
+        self.stir.note();
         self.fuse.moment().await;
         Ok(Withdrawn::Gone)
     }

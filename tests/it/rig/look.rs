@@ -1,0 +1,102 @@
+//! What tests and stories ask about the daemon and its world.
+
+use volume_daemon::clock::Clock as _;
+use volume_daemon::model::{BootTime, ExportName, VolumeId, VolumeName};
+use volume_daemon::plan::Decision;
+use volume_daemon::reconcile::Core;
+
+use super::{Rig, START, Story};
+
+impl Rig {
+    /// What is decided for a volume, in one line.
+    pub fn says(&self, name: &str) -> String {
+        let name: VolumeName = name.parse().expect("a name");
+        let Some(daemon) = &self.daemon else {
+            return "no daemon".to_owned();
+        };
+        match daemon
+            .core
+            .plan()
+            .volumes
+            .get(&name)
+            .map(|plan| &plan.decision)
+        {
+            None => "nothing".to_owned(),
+            Some(Decision::InSync) => "InSync".to_owned(),
+            Some(Decision::Released) => "Released".to_owned(),
+            Some(Decision::Act { now, .. }) => format!("Act {}", now.action.kind()),
+            Some(Decision::Waiting { on, .. }) => format!("Waiting {}", on.reason()),
+            Some(Decision::Blocked { by, .. }) => {
+                let codes: Vec<&str> = by.iter().map(|by| by.reason()).collect();
+                format!("Blocked {}", codes.join(", "))
+            }
+            Some(Decision::Observing { what, .. }) => format!("Observing {what}"),
+        }
+    }
+
+    /// The CloudStack volume that a name is bound to.
+    pub fn volume_of(&self, name: &str) -> Option<VolumeId> {
+        let name: VolumeName = name.parse().expect("a name");
+        let memory = &self.daemon.as_ref()?.core.world().memory;
+        memory.bindings.get(&name).map(|binding| binding.volume)
+    }
+
+    /// The only volume of that name in CloudStack.
+    pub fn volume_called(&self, name: &str) -> Option<VolumeId> {
+        let front = self.front();
+        let world = front.world();
+        let no = world.volume_called(name).ok()?;
+        Some(VolumeId::new(world.volume(no).uuid))
+    }
+
+    /// The loop's view, while there is a daemon.
+    pub fn core(&self) -> Option<&Core> {
+        self.daemon.as_ref().map(|daemon| &daemon.core)
+    }
+
+    /// Now, on the boot clock.
+    pub fn now(&self) -> BootTime {
+        self.clock.now().boot
+    }
+
+    /// Whether the daemon holds that the volume of a spec is where it put it.
+    pub fn placed(&self, name: &VolumeName) -> bool {
+        self.core().is_some_and(|core| {
+            let memory = &core.world().memory;
+            let bound = memory.bindings.get(name);
+            bound.is_some_and(|bound| memory.placements.contains_key(&bound.volume))
+        })
+    }
+
+    /// From now on, what happens is told.
+    pub fn tell_story(&mut self, story: Story) {
+        self.story = story;
+    }
+
+    /// Adds a line to the story.
+    pub fn note(&self, line: impl FnOnce() -> String) {
+        let at = self.clock.now().wall.as_millis() - START;
+        self.story
+            .add(|| format!("{:>6}.{:03} {}", at / 1000, at % 1000, line()));
+    }
+
+    /// Tells every decision that is another than before.
+    pub(super) fn tell_decisions(&mut self) {
+        if !self.story.is_told() {
+            return;
+        }
+        let names: Vec<VolumeName> = self.specs.keys().cloned().collect();
+        for name in names {
+            let says = self.says(name.as_str());
+            if self.told.get(&name) != Some(&says) {
+                self.note(|| format!("{name}: {says}"));
+                self.told.insert(name, says);
+            }
+        }
+    }
+
+    /// The name under which a volume is exported, unless its spec says otherwise.
+    pub fn export_of(&self, name: &str) -> Option<ExportName> {
+        self.volume_of(name).map(ExportName::default_for)
+    }
+}
