@@ -113,6 +113,7 @@ impl Draw {
             latencies,
             pace,
             implied_floor: self.rng.usize(1..=3),
+            detach_grace: Duration::from_secs(self.one(&[20, 60, 600])),
             page_size: self.one(&[3, 6, 500, 500]),
             bus: self.one(&["virtio", "virtio", "scsi", "sata"]),
             vms,

@@ -266,8 +266,8 @@ impl Case<'_> {
                 row.is_some_and(|row| row.kind == VolumeKind::Root) && !self.vm_lives(vm.uuid())
             }
             Blocked::VmGone { vm, .. } => !self.vm_lives(vm.uuid()),
-            Blocked::NotFound { what, name } => self.count(what, name) == 0,
-            Blocked::Ambiguous { what, name, .. } => self.count(what, name) > 1,
+            Blocked::NotFound { what, name } => self.usable(what, name) == 0,
+            Blocked::Ambiguous { what, name, .. } => self.usable(what, name) > 1,
             Blocked::NameTaken { name, .. } => {
                 self.bound.is_none() && self.count("volume", name) > 0
             }
@@ -339,13 +339,23 @@ impl Case<'_> {
                 .count(),
             "volume" => {
                 let rows = self.world.volumes().map(|(_, row)| row);
-                // One that is deleted can be recovered, and until then it is not to be had.
-                let there = |row: &Volume| !row.removed && row.state != VolumeState::Destroy;
-                rows.filter(|row| there(row) && (row.name == name || row.uuid.to_string() == name))
-                    .count()
+                rows.filter(|row| {
+                    !row.removed && (row.name == name || row.uuid.to_string() == name)
+                })
+                .count()
             }
             _ => 1,
         }
+    }
+
+    /// The same without volumes that were destroyed and may be recovered.
+    fn usable(&self, what: &str, name: &str) -> usize {
+        let rows = self.world.volumes().map(|(_, row)| row);
+        let destroyed = rows.filter(|row| {
+            let gone = matches!(row.state, VolumeState::Destroy | VolumeState::Expunging);
+            what == "volume" && gone && row.name == name
+        });
+        self.count(what, name).saturating_sub(destroyed.count())
     }
 
     fn shares_its_name(&self) -> bool {

@@ -1,6 +1,7 @@
 //! What a history is made of: plain data, so that it can be told and cut.
 
 use std::fmt;
+use std::time::Duration;
 
 use volume_daemon::reconcile::Pace;
 use volume_daemon::sim::world::{Latencies, VmState};
@@ -24,6 +25,8 @@ pub struct Setup {
     pub pace: Pace,
     /// Volumes that the guard lets be detached in an hour.
     pub implied_floor: usize,
+    /// How long a spec must be gone before its volume is detached.
+    pub detach_grace: Duration,
     /// Rows in a page of a listing.
     pub page_size: u32,
     /// The `rootDiskController` of the appliance.
