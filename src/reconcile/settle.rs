@@ -91,7 +91,10 @@ fn created(
     let candidates: Vec<VolumeId> = cloud
         .volumes
         .values()
-        .filter(|volume| named_by_job.is_none_or(|id| id == volume.id))
+        .filter(|volume| match named_by_job {
+            Some(id) => id == volume.id,
+            None => is_as_asked(intent, volume),
+        })
         .filter(|volume| may_have_made(world, intent, volume))
         .map(|volume| volume.id)
         .collect();
@@ -129,6 +132,18 @@ fn may_have_made(world: &World, intent: &Intent, volume: &CloudVolume) -> bool {
             .values()
             .any(|binding| binding.volume == volume.id);
     is_there && is_new && is_free && volume.name == *volume_name && volume.zone == *zone
+}
+
+/// Whether a volume that no job names is what was asked for. One that somebody else made under the
+/// same name may have less room or another offering, or be in use; more room is what storage gives
+/// that counts in larger pieces.
+fn is_as_asked(intent: &Intent, volume: &CloudVolume) -> bool {
+    let Action::Create { size, offering, .. } = &intent.action else {
+        return false;
+    };
+    volume.size >= *size
+        && volume.offering.is_none_or(|of| of == *offering)
+        && volume.attachment.is_none()
 }
 
 /// What the end of `intent` means for what is remembered.

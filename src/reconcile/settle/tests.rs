@@ -6,7 +6,7 @@ use super::super::fixture::*;
 use super::*;
 use crate::model::memory::Memory;
 use crate::model::observed::{CloudView, Observed, Unlisted};
-use crate::model::{BootTime, ByteSize, JobId, Timestamp, VmId, ZoneId};
+use crate::model::{BootTime, ByteSize, JobId, OfferingId, Timestamp, VmId, ZoneId};
 use crate::plan::{Desired, World};
 
 const HANDLING: Duration = Duration::from_secs(60);
@@ -305,6 +305,18 @@ fn only_a_new_free_volume_of_that_name_may_have_been_made() {
         let expected = if may { "undecided 1 2" } else { "made 2" };
         assert_eq!(ends(&beside, lost(None)), expected, "{case}, and another");
         assert_eq!(ends(&beside, lost(Some(2))), "made 2", "{case}, not named");
+    }
+    let unlike: [(&str, Change); 3] = [
+        ("smaller", |v| v.size = ByteSize::gib(3)),
+        ("another offering", |v| {
+            v.offering = Some(OfferingId::new(Uuid::from_u128(9)));
+        }),
+        ("in use", |v| v.attachment = attached(1, HERE).attachment),
+    ];
+    for (case, change) in unlike {
+        let alone = world(vec![changed(change)]);
+        assert_eq!(ends(&alone, lost(None)), "lost", "{case}");
+        assert_eq!(ends(&alone, lost(Some(1))), "made 1", "{case}, but named");
     }
     let mut bound_elsewhere = world(vec![made(1), made(2)]);
     bound_elsewhere.memory.bindings = bound(&[1]).bindings;
