@@ -274,6 +274,25 @@ fn parameters_are_bound_or_refused_in_the_servers_words() {
             432,
             "The simulator does not know parameter virtualmachineid".to_owned(),
         ),
+        (
+            "createVolume",
+            vec![("miniops", "5")],
+            432,
+            "The simulator does not know parameter miniops".to_owned(),
+        ),
+        // A filter that was ignored would answer with everything.
+        (
+            "listVolumes",
+            vec![("podid", missing)],
+            432,
+            "The simulator does not know parameter podid".to_owned(),
+        ),
+        (
+            "listVirtualMachines",
+            vec![("hostid", missing)],
+            432,
+            "The simulator does not know parameter hostid".to_owned(),
+        ),
     ] {
         let (got, cs, text) = rig.refused(command, &params);
         assert_eq!(
