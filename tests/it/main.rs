@@ -12,6 +12,7 @@ mod clients;
 mod convergence;
 mod demo;
 mod docs;
+mod hazards;
 mod packaging;
 mod program;
 mod purity;
