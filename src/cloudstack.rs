@@ -204,7 +204,11 @@ impl<T: Transport> Client<T> {
         let Some(date) = date else { return };
         let now = self.clock.now().wall.as_millis();
         let ahead = date.as_millis().saturating_sub(now);
-        let ahead = if ahead.abs() > READ_SLACK_MS { ahead } else { 0 };
+        let ahead = if ahead.abs() > READ_SLACK_MS {
+            ahead
+        } else {
+            0
+        };
         let known = self.ahead_ms.load(Ordering::Relaxed);
         if known.abs_diff(ahead) > READ_SLACK_MS.unsigned_abs() {
             self.ahead_ms.store(ahead, Ordering::Relaxed);

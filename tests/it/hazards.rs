@@ -11,9 +11,7 @@ use volume_daemon::plan::{Blocked, Decision};
 use volume_daemon::reconcile::devices;
 use volume_daemon::reconcile::report::DeviceState;
 use volume_daemon::sim::control::Side;
-use volume_daemon::sim::world::{
-    GivenVm, GivenVolume, Latencies, Settings, VmState, VolumeState,
-};
+use volume_daemon::sim::world::{GivenVm, GivenVolume, Latencies, Settings, VmState, VolumeState};
 use volume_daemon::sim::{Operation, SimTime, World};
 
 use crate::rig::{Deed, Rig, SELF, START, block_on, served, spec};
@@ -159,7 +157,8 @@ fn a_disk_that_nobody_attached_is_told_and_left_alone() {
         let ghosts = |rig: &Rig| {
             let world = rig.core().expect("a daemon").world();
             let all = devices(world).into_iter();
-            all.filter(|device| device.state == DeviceState::Ghost).count()
+            all.filter(|device| device.state == DeviceState::Ghost)
+                .count()
         };
         make_theirs(&mut rig);
         rig.operate(&attach("theirs", Side::Guest)).expect("a slot");
@@ -205,7 +204,10 @@ fn another_disk_in_the_place_of_a_served_one_is_never_served() {
 #[test]
 fn two_volumes_with_one_serial_are_never_exported() {
     block_on(async {
-        let twins = ["11111111-2222-4333-8444-5555aaaaaaaa", "11111111-2222-4333-8444-5555bbbbbbbb"];
+        let twins = [
+            "11111111-2222-4333-8444-5555aaaaaaaa",
+            "11111111-2222-4333-8444-5555bbbbbbbb",
+        ];
         let settings = Settings {
             seed: 1,
             latencies: Latencies::all(200),
@@ -241,7 +243,11 @@ fn two_volumes_with_one_serial_are_never_exported() {
         .await;
         rig.run_for(5 * MINUTE).await;
         assert_eq!(rig.says("a"), "Blocked SerialCollision");
-        assert!(sentence(&rig, "a").contains(twins[1]), "{}", sentence(&rig, "a"));
+        assert!(
+            sentence(&rig, "a").contains(twins[1]),
+            "{}",
+            sentence(&rig, "a")
+        );
         rig.operate(&attach("b", Side::Both)).expect("a slot");
         rig.run_for(5 * MINUTE).await;
         assert!(rig.nbd.exports().is_empty());
@@ -383,7 +389,10 @@ fn a_disk_that_is_here_though_cloudstack_says_detached_takes_no_new_clients() {
             "{}",
             rig.says("a")
         );
-        assert!(rig.nbd.exports().is_empty(), "another plugging, another disk");
+        assert!(
+            rig.nbd.exports().is_empty(),
+            "another plugging, another disk"
+        );
         assert_eq!(rig.transport.count(), before);
         rig.operate(&detach(Side::Guest)).expect("plugged");
         rig.run_for(10 * MINUTE).await;
@@ -404,7 +413,11 @@ fn a_clock_that_is_set_stops_calls_until_it_is_right_and_counts_for_nothing_else
             rig.remove("a").await;
             rig.declare(&spec("b", 1, "self", true)).await;
             rig.run_for(5 * MINUTE).await;
-            assert_eq!(rig.says("a"), "Waiting Abandoned", "{by}: five minutes, not a week");
+            assert_eq!(
+                rig.says("a"),
+                "Waiting Abandoned",
+                "{by}: five minutes, not a week"
+            );
             assert_eq!(rig.says("b"), "Blocked ClockSkew", "{by}");
             assert_eq!(rig.transport.count(), before, "{by}");
             rig.set_clock(-by);

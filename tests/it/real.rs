@@ -10,6 +10,7 @@ mod crash;
 mod daemon;
 mod foreign;
 mod hands_off;
+mod odd_files;
 mod outage;
 mod rig;
 mod secrets;

@@ -274,11 +274,7 @@ fn removed_specs_are_reclaimed_as_they_said() {
         assert!(rig.settle(MINUTE).await);
         assert_eq!(rig.says("a"), "Released");
         assert!(rig.nbd.exports().is_empty());
-        assert_eq!(
-            rig.calls("detachVolume"),
-            0,
-            "Retain keeps the attachment"
-        );
+        assert_eq!(rig.calls("detachVolume"), 0, "Retain keeps the attachment");
 
         let mut rig = served(2).await;
         let detach = spec("a", 2, "self", true) + "  reclaimPolicy: Detach\n";

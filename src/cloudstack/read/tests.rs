@@ -406,7 +406,10 @@ fn strict(date: &'static str) -> Arc<Fake> {
         let expires = expires.replace("+0000", "Z");
         let expires: Timestamp = expires.parse().expect("a time");
         let answer = if expires < date {
-            fake::error(401, "unable to verify user credentials and/or request signature")
+            fake::error(
+                401,
+                "unable to verify user credentials and/or request signature",
+            )
         } else {
             page(call, &[row(1)])
         };
