@@ -311,10 +311,12 @@ pub enum Blocked {
         /// From which VM.
         vm: VmId,
     },
-    /// CloudStack says detached while the disk is here.
+    /// CloudStack says detached, or on another VM, while the disk is here.
     PlacementDisputed {
         /// Which disk.
         serial: Serial,
+        /// On which VM it is by CloudStack's account, if on any.
+        listed_on: Option<VmId>,
     },
     /// A field that cannot change once the volume exists.
     Immutable {
@@ -456,6 +458,13 @@ impl Blocked {
                 "VM {vm} is {}; name another VM in spec.attachTo.vm",
                 state.as_deref().unwrap_or("not visible in CloudStack")
             ),
+            Self::NotFound {
+                what: "volume",
+                name,
+            } => format!(
+                "no volume {name:?} is visible to this account; check the spelling and the \
+                 account's permissions, and recover it if it was destroyed"
+            ),
             Self::NotFound { what, name } => format!(
                 "no {what} {name:?} is visible to this account; check the spelling and the \
                  account's permissions"
@@ -514,9 +523,19 @@ impl Blocked {
                 "somebody detached it from VM {vm}; only attachments to this VM are restored. \
                  Attach it there by hand, or edit spec.attachTo"
             ),
-            Self::PlacementDisputed { serial } => format!(
+            Self::PlacementDisputed {
+                serial,
+                listed_on: None,
+            } => format!(
                 "CloudStack says detached, but the disk with serial {serial} is here; attach it \
                  again in CloudStack, or stop and start this VM"
+            ),
+            Self::PlacementDisputed {
+                serial,
+                listed_on: Some(vm),
+            } => format!(
+                "CloudStack says it is on VM {vm}, but the disk with serial {serial} is here: two \
+                 VMs may be writing to it; stop one of them"
             ),
             Self::Immutable { field } => format!(
                 "{field} cannot change once the volume exists; write the old value back, or \
