@@ -131,6 +131,15 @@ impl Waiting {
         }
     }
 
+    /// How long it is until then. Of a grace period this is what is left of it: time in which its
+    /// source is not believed does not count.
+    pub fn due_in(&self, now: BootTime) -> Option<Duration> {
+        match self {
+            Self::Grace { left } => Some(*left),
+            other => other.until().map(|until| until.since(now)),
+        }
+    }
+
     /// Whether a world that waits for this has settled as far as it can (I12).
     pub fn is_settled(&self) -> bool {
         match self {
@@ -173,10 +182,10 @@ impl Waiting {
                 "its attachment to this VM vanished and will be restored after the heal delay"
                     .to_owned()
             }
-            Self::Grace { left } => format!(
-                "its spec is gone; its reclaim policy acts in {} s unless the spec returns",
-                left.as_secs()
-            ),
+            Self::Grace { .. } => {
+                "its spec is gone; its reclaim policy acts unless the spec returns in time"
+                    .to_owned()
+            }
             Self::Clients {
                 export, purpose, ..
             } => match *purpose {
