@@ -13,6 +13,7 @@ mod convergence;
 mod demo;
 mod docs;
 mod hazards;
+mod model;
 mod packaging;
 mod program;
 mod purity;
