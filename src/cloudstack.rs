@@ -32,7 +32,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Deadline};
 use crate::model::{BootTime, Timestamp};
 
 pub use error::{CallOutcome, CloudStackError};
@@ -135,17 +135,20 @@ impl<T: Transport> Client<T> {
         command: &'static str,
         params: Params,
         expires: Timestamp,
+        deadline: Deadline,
     ) -> Result<Answer, CloudStackError> {
         let request = Request {
             method,
             command,
             form: sign::signed_form(command, params, expires, &self.credentials),
+            deadline,
         };
-        let response = self
-            .transport
-            .send(request)
-            .await
-            .map_err(|source| CloudStackError::from_transport(command, source))?;
+        let sent = if request.deadline.has_passed() {
+            Err(TransportError::too_late())
+        } else {
+            self.transport.send(request).await
+        };
+        let response = sent.map_err(|source| CloudStackError::from_transport(command, source))?;
         let body = wire::open(command, &response, &self.credentials)?;
         Ok(Answer {
             body,
@@ -166,7 +169,8 @@ impl<T: Transport> Client<T> {
         params: Params,
     ) -> Result<Answer, CloudStackError> {
         let expires = self.clock.now().wall.plus(READ_VALID_FOR);
-        self.call(method, command, params, expires).await
+        let deadline = Deadline::never();
+        self.call(method, command, params, expires, deadline).await
     }
 
     /// `params` and whatever the scope adds to a list command.
