@@ -21,7 +21,8 @@ CARGO_DENY := $(TOOLS_DIR)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 # program=Debian package
 BUILD_NEEDS := cargo= cc=build-essential
 DEMO_NEEDS := qemu-storage-daemon=qemu-system-common nbdcopy=libnbd-bin
-TEST_NEEDS := $(DEMO_NEEDS) qemu-io=qemu-utils openssl=openssl python3=python3 pip3=python3-pip
+TEST_NEEDS := $(DEMO_NEEDS) qemu-io=qemu-utils mariadbd=mariadb-server-core openssl=openssl \
+	python3=python3 pip3=python3-pip
 
 define HELP
 volume-daemon keeps CloudStack volumes, their attachments and their NBD exports as declared.

@@ -19,7 +19,7 @@ use volume_daemon::model::{DesiredVolume, Now, SourceFile, VolumeName};
 use volume_daemon::plan::{Desired, Policy, SourceHealth};
 use volume_daemon::reconcile::{Core, Event, FilesNews, Pace};
 use volume_daemon::source::{Known, SpecDirectory, Writers};
-use volume_daemon::store::Store;
+use volume_daemon::store::{Location, Store};
 
 const FILES: usize = 10_000;
 
@@ -46,7 +46,8 @@ impl Daemon {
     async fn new(root: &Path, number: u64) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let url = format!("sqlite://{}/{number}.db", root.display());
-        let store = Store::open(&url, Arc::clone(&clock))
+        let location = Location::local(&url).expect("a file");
+        let store = Store::open(&location, Arc::clone(&clock))
             .await
             .expect("a store");
         let memory = Memory::new(store.instance());

@@ -94,10 +94,11 @@ impl<T: Transport, E: ExportServer> Hands<T, E> {
         {
             return Acted::NotSent(intent, FailureClass::Environment, why);
         }
-        if let Err(error) = self.store.begin(&intent).await {
-            return Acted::NotJournalled(intent, chain(&error));
-        }
-        match self.cloud.submit(&intent).await {
+        let deadline = match self.store.begin(&intent).await {
+            Ok(deadline) => deadline,
+            Err(error) => return Acted::NotJournalled(intent, chain(&error)),
+        };
+        match self.cloud.submit(&intent, deadline).await {
             Ok(submitted) => {
                 intent.progress = Progress::Submitted(submitted.job);
                 if let Err(error) = self.store.submitted(intent.id, submitted.job).await {

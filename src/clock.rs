@@ -3,8 +3,9 @@
 //! Everything that decides takes [`Now`] as an argument; everything that needs the time takes
 //! a [`Clock`]. Tests use [`ManualClock`] and move it by hand.
 
-use std::sync::Mutex;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
@@ -84,6 +85,37 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Now {
         *self.lock()
+    }
+}
+
+/// When something may be begun at the latest, and the clock that tells.
+#[derive(Clone)]
+pub struct Deadline(Option<(BootTime, Arc<dyn Clock>)>);
+
+impl Deadline {
+    /// There is none.
+    pub const fn never() -> Self {
+        Self(None)
+    }
+
+    /// Until `at` on the boot clock of `clock`.
+    pub fn at(at: BootTime, clock: Arc<dyn Clock>) -> Self {
+        Self(Some((at, clock)))
+    }
+
+    /// Whether it is too late.
+    pub fn has_passed(&self) -> bool {
+        match &self.0 {
+            Some((at, clock)) => clock.now().boot >= *at,
+            None => false,
+        }
+    }
+}
+
+impl fmt::Debug for Deadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = self.0.as_ref().map(|(at, _)| at);
+        f.debug_tuple("Deadline").field(&at).finish()
     }
 }
 

@@ -32,7 +32,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Deadline};
 use crate::model::{BootTime, Timestamp};
 
 pub use error::{CallOutcome, CloudStackError};
@@ -146,17 +146,20 @@ impl<T: Transport> Client<T> {
         command: &'static str,
         params: Params,
         expires: Timestamp,
+        deadline: Deadline,
     ) -> Result<Answer, CloudStackError> {
         let request = Request {
             method,
             command,
             form: sign::signed_form(command, params, expires, &self.credentials),
+            deadline,
         };
-        let response = self
-            .transport
-            .send(request)
-            .await
-            .map_err(|source| CloudStackError::from_transport(command, source))?;
+        let sent = if request.deadline.has_passed() {
+            Err(TransportError::too_late())
+        } else {
+            self.transport.send(request).await
+        };
+        let response = sent.map_err(|source| CloudStackError::from_transport(command, source))?;
         if response.status == UNAUTHORIZED {
             self.note_clock(response.date);
         }
@@ -181,15 +184,17 @@ impl<T: Transport> Client<T> {
         params: Params,
     ) -> Result<Answer, CloudStackError> {
         let ahead = self.ahead_ms.load(Ordering::Relaxed);
-        let first = self
-            .call(method, command, params.clone(), self.expires(ahead))
-            .await;
+        let read = async |params, ahead| {
+            let expires = self.expires(ahead);
+            let deadline = Deadline::never();
+            self.call(method, command, params, expires, deadline).await
+        };
+        let first = read(params.clone(), ahead).await;
         let learnt = self.ahead_ms.load(Ordering::Relaxed);
         if first.is_ok() || learnt == ahead {
             return first;
         }
-        self.call(method, command, params, self.expires(learnt))
-            .await
+        read(params, learnt).await
     }
 
     /// When a read that is signed now ends to be valid, if the server is `ahead_ms` ahead of us.

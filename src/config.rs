@@ -3,6 +3,7 @@
 //! `cloudstack.url` in the file is `VOLUME_DAEMON_CLOUDSTACK__URL` in the environment and
 //! `--set cloudstack.url=…` on the command line.
 
+mod legacy;
 mod limits;
 mod sections;
 mod values;
@@ -13,7 +14,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use sections::{Api, CloudStack, Host, Log, Nbd, PaceConfig, PolicyConfig, Specs, Store};
-pub use values::{Address, Masked, Span};
+pub use values::{Address, Masked, Span, StoreUrl};
 
 /// Where settings are read from unless `--config` says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/volume-daemon/config.toml";
@@ -121,6 +122,13 @@ pub fn from_environment(variables: impl IntoIterator<Item = (String, String)>) -
     let mut found: Vec<Override> = variables
         .into_iter()
         .filter_map(|(name, value)| {
+            if name == legacy::DSN {
+                return Some(Override {
+                    origin: name,
+                    key: "store.url".to_owned(),
+                    value,
+                });
+            }
             let (section, key) = name.strip_prefix(ENV_PREFIX)?.split_once("__")?;
             let key = format!("{}.{}", section.to_lowercase(), key.to_lowercase());
             Some(Override {
@@ -168,7 +176,11 @@ impl Config {
         };
         let mut config: Self = toml::from_str(text).map_err(in_file)?;
         let mut table: toml::Table = toml::from_str(text).map_err(in_file)?;
-        for Override { origin, key, value } in overrides {
+        // What the old daemon left counts only where nobody says anything else.
+        let (legacy, ours): (Vec<_>, Vec<_>) = overrides
+            .iter()
+            .partition(|setting| setting.origin == legacy::DSN);
+        for Override { origin, key, value } in ours.into_iter().chain(legacy) {
             let wrong = |text: String| ConfigError::Override {
                 origin: origin.clone(),
                 text,
@@ -182,7 +194,15 @@ impl Config {
             let Some(section) = section.as_table_mut() else {
                 return Err(wrong("is not a section".to_owned()));
             };
-            section.insert(key.to_owned(), toml::Value::String(value.clone()));
+            let value = if origin == legacy::DSN {
+                if section.contains_key("url") || section.contains_key("url_file") {
+                    continue;
+                }
+                legacy::url(value).map_err(|why| wrong(why.to_owned()))?
+            } else {
+                value.clone()
+            };
+            section.insert(key.to_owned(), toml::Value::String(value));
             config = table
                 .clone()
                 .try_into()
@@ -267,6 +287,65 @@ mod tests {
         let shown = parse(file, &[]).expect("valid").to_toml();
         assert!(shown.contains("resync = \"1m 30s\""), "{shown}");
         assert_eq!(parse(&shown, &[]).expect("valid").to_toml(), shown);
+    }
+
+    #[test]
+    fn a_store_on_a_server_needs_a_name_for_the_appliance_and_never_shows_its_password() {
+        const URL: &str = "[store]\nurl = \"mysql://vd:hunter2@db/x?ssl-ca=/ca.pem\"\n";
+        let config = parse(URL, &[]).expect("valid");
+        let shown = config.to_toml();
+        assert!(shown.contains("mysql://***@db/x?ssl-ca=/ca.pem"), "{shown}");
+        assert!(!format!("{config:?}").contains("hunter2"));
+        let error = config.store.location().expect_err("no name").to_string();
+        assert!(error.contains("store.appliance is not set"), "{error}");
+        let named = parse(URL, &[set("store.appliance=oma-1")]).expect("valid");
+        assert!(named.store.location().expect("a server").is_server());
+        let wrong = parse(URL, &[set("store.appliance=OMA 1")]).expect_err("no name");
+        assert!(wrong.contains("--set store.appliance"), "{wrong}");
+        for url in ["mysql://vd:hunter2", "vd:hunter2@tcp(db)/x", "hunter2"] {
+            let config = parse("", &[set(&format!("store.url={url}"))]).expect("any text");
+            let error = config.store.location().expect_err(url).to_string();
+            for said in [error, config.to_toml(), format!("{config:?}")] {
+                assert!(!said.contains("hunter2"), "{said}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_url_of_the_store_may_come_from_a_file() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("url");
+        std::fs::write(&path, "mysql://vd:hunter2@db/x\n").expect("written");
+        let file = set(&format!("store.url_file={}", path.display()));
+        let name = set("store.appliance=oma-1");
+        let config = parse("", &[file.clone(), name.clone()]).expect("valid");
+        assert!(config.store.location().expect("a server").is_server());
+        let twice = [file, name, set("store.url=sqlite:///x.db")];
+        let config = parse("", &twice).expect("valid");
+        let error = config.store.location().expect_err("twice").to_string();
+        assert!(error.contains("keep one"), "{error}");
+    }
+
+    #[test]
+    fn what_the_old_daemon_left_counts_unless_somebody_says_otherwise() {
+        let legacy = from_environment([(
+            "DATABASE_DSN".to_owned(),
+            "oma:hunter2@tcp(localhost:3306)/migratekit_oma?parseTime=true".to_owned(),
+        )]);
+        let url = |text: &str, more: &[Override]| {
+            let all: Vec<_> = legacy.iter().chain(more).cloned().collect();
+            parse(text, &all).expect("valid").store.url.to_string()
+        };
+        assert_eq!(url("", &[]), "mysql://***@localhost:3306/migratekit_oma");
+        let ours = "sqlite:///x.db";
+        assert_eq!(url("[store]\nurl = \"sqlite:///x.db\"\n", &[]), ours);
+        assert_eq!(url("", &[set("store.url=sqlite:///x.db")]), ours);
+        let file = url("[store]\nurl_file = \"/x\"\n", &[]);
+        assert_eq!(file, StoreUrl::default().to_string());
+        let wrong = from_environment([("DATABASE_DSN".to_owned(), "hunter2".to_owned())]);
+        let wrong = parse("", &wrong).expect_err("no data source name");
+        assert!(wrong.contains("DATABASE_DSN: is not like"), "{wrong}");
+        assert!(!wrong.contains("hunter2"), "{wrong}");
     }
 
     #[test]

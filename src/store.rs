@@ -20,20 +20,20 @@
 //! that others wrote are listed in `migrations/0001_tables.sql`.
 
 use std::fmt;
-use std::fs::File;
 use std::sync::Arc;
 
-use nix::fcntl::Flock;
-use sqlx::{Sqlite, SqlitePool, Transaction};
+use crate::clock::{Clock, Deadline};
+use crate::model::{BootTime, InstanceId};
+use crate::telemetry::chain;
 
-use crate::clock::Clock;
-use crate::model::InstanceId;
-
+mod db;
 mod error;
 pub mod examine;
 mod facts;
 mod journal;
+mod lease;
 mod load;
+mod location;
 mod open;
 mod people;
 mod rows;
@@ -41,21 +41,28 @@ mod schema;
 mod specs;
 
 #[cfg(test)]
+#[path = "../tests/support/mariadb.rs"]
+mod mariadb_server;
+#[cfg(test)]
 mod tests;
 
 pub use error::StoreError;
 pub use journal::{Effects, IntentFilter, JournalRow, PlacementChange, Settled};
+pub use lease::{HOLD, LEASE, RENEW};
 pub use load::Loaded;
+pub use location::{Appliance, Location};
 pub use rows::Skipped;
 pub use specs::Accepted;
 
-use error::failed;
+use db::{Pool, Work};
+use lease::Lock;
 
-/// The daemon's memory on disk.
+/// The daemon's memory, in a file or on a server.
 pub struct Store {
     // Declared before the lock, so that it is closed first.
-    pool: SqlitePool,
+    pool: Pool,
     access: Access,
+    appliance: Appliance,
     instance: InstanceId,
     clock: Arc<dyn Clock>,
 }
@@ -66,7 +73,7 @@ enum Access {
     Write {
         epoch: i64,
         /// None for a store in memory.
-        _lock: Option<Flock<File>>,
+        _lock: Option<Lock>,
     },
     /// Reading only: no lock, no migration.
     Read,
@@ -75,6 +82,7 @@ enum Access {
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store")
+            .field("appliance", &self.appliance)
             .field("instance", &self.instance)
             .field("epoch", &self.epoch())
             .finish_non_exhaustive()
@@ -96,35 +104,82 @@ impl Store {
         }
     }
 
-    /// Closes the database and gives up the lock, in this order.
+    /// Gives up the lease, closes the database and gives up the lock, in this order.
     pub async fn close(self) {
+        if let Access::Write { .. } = self.access
+            && let Err(error) = self.release().await
+        {
+            // The next daemon waits for it to run out.
+            tracing::debug!(error = chain(&error), "the lease could not be given up");
+        }
         self.pool.close().await;
     }
 
+    async fn release(&self) -> Result<(), StoreError> {
+        let mut tx = self.write("give up the store's lease").await?;
+        tx.sql("UPDATE vd_lease SET holder = '', lock_id = '' WHERE appliance = ?")
+            .mine()
+            .execute()
+            .await?;
+        tx.commit().await
+    }
+
+    /// Whether the lease runs out if it is not renewed: not that of a file, which is locked.
+    pub fn is_leased(&self) -> bool {
+        matches!(self.pool, Pool::MariaDb(_))
+    }
+
+    /// Renews the lease. To be done every [`RENEW`], or another daemon takes this one for dead.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`], [`StoreError::Failed`].
+    pub async fn renew(&self) -> Result<(), StoreError> {
+        let tx = self.write("renew the store's lease").await?;
+        tx.commit().await
+    }
+
     /// Begins a write, fenced by the lease.
-    async fn write(&self, doing: &'static str) -> Result<Write, StoreError> {
+    async fn write(&self, doing: &'static str) -> Result<Work, StoreError> {
         let Access::Write { epoch, .. } = self.access else {
             return Err(StoreError::ReadOnly);
         };
-        let mut tx = self.pool.begin().await.map_err(failed(doing))?;
-        let fenced = sqlx::query("UPDATE vd_lease SET used_at = ? WHERE one = 1 AND epoch = ?")
-            .bind(self.clock.now().wall.as_millis())
+        let at = self.clock.now().wall;
+        let mut tx = self.pool.begin(&self.appliance, doing).await?;
+        let fenced = tx
+            .sql(
+                "UPDATE vd_lease SET used_at = ?, beats = beats + 1 \
+                 WHERE appliance = ? AND epoch = ?",
+            )
+            .bind(at.as_millis())
+            .mine()
             .bind(epoch)
-            .execute(&mut *tx)
-            .await
-            .map_err(failed(doing))?;
-        if fenced.rows_affected() == 1 {
+            .execute()
+            .await?;
+        if fenced == 1 {
             return Ok(tx);
         }
-        let holder: Option<String> = sqlx::query_scalar("SELECT holder FROM vd_lease")
-            .fetch_optional(&mut *tx)
-            .await
-            .map_err(failed(doing))?;
+        let holder: Option<(String,)> = tx
+            .sql("SELECT holder FROM vd_lease WHERE appliance = ?")
+            .mine()
+            .first()
+            .await?;
+        tx.commit().await?;
         Err(StoreError::LeaseLost {
-            holder: holder.unwrap_or_else(|| "unknown".to_owned()),
+            holder: holder.map_or_else(|| "unknown".to_owned(), |(holder,)| holder),
         })
     }
-}
 
-/// A fenced transaction. Dropped without a commit, it has changed nothing.
-type Write = Transaction<'static, Sqlite>;
+    /// How long what was written in a transaction begun at `begun` may be acted upon: nobody takes
+    /// a file from us, but a lease on a server runs out.
+    fn deadline(&self, begun: BootTime) -> Deadline {
+        match self.pool {
+            Pool::Sqlite(_) => Deadline::never(),
+            Pool::MariaDb(_) => Deadline::at(begun.plus(HOLD), Arc::clone(&self.clock)),
+        }
+    }
+
+    /// Begins to read, as of one moment.
+    async fn read(&self, doing: &'static str) -> Result<Work, StoreError> {
+        self.pool.begin(&self.appliance, doing).await
+    }
+}

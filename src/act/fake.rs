@@ -18,7 +18,7 @@ use crate::model::{
     WithdrawMode,
 };
 use crate::nbd::{ExportServer, NbdError, Withdrawn};
-use crate::store::Store;
+use crate::store::{Location, Store};
 
 pub const SECRET: &str = "a-secret-that-nobody-may-read";
 pub const NOW: Now = Now {
@@ -147,7 +147,9 @@ pub async fn hands_on(
         project: None,
     };
     let client = Client::new(cloud, credentials, scope, Arc::clone(&clock));
-    let store = Store::open(url, Arc::clone(&clock)).await.expect("a store");
+    let location = Location::local(url).expect("a location");
+    let store = Store::open(&location, Arc::clone(&clock)).await;
+    let store = store.expect("a store");
     Hands::new(client, Host::new(root, None), nbd, store, clock)
 }
 

@@ -134,7 +134,7 @@ pub async fn unknown_claims(
 /// # Errors
 /// If the store cannot be read.
 pub async fn intents(config: &Config, filter: IntentFilter) -> anyhow::Result<Vec<JournalRow>> {
-    match Store::open_read_only(&config.store.url).await {
+    match Store::open_read_only(&config.store.location()?).await {
         Ok(store) => Ok(store.intents(filter).await?),
         Err(error) if error.is_missing() => Ok(Vec::new()),
         Err(error) => Err(error.into()),
@@ -145,7 +145,7 @@ type Remembered = (Memory, Vec<DesiredVolume>, Vec<SourceFile>);
 
 /// What the store holds; a store that does not exist yet holds nothing.
 async fn remembered(config: &Config) -> anyhow::Result<Remembered> {
-    match Store::open_read_only(&config.store.url).await {
+    match Store::open_read_only(&config.store.location()?).await {
         Ok(store) => {
             let loaded = store.load().await?;
             Ok((loaded.memory, loaded.desired, loaded.files))

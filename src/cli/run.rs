@@ -29,7 +29,7 @@ use crate::plan::{Desired, Policy, SourceHealth};
 use crate::reconcile::run::{Loop, Question};
 use crate::reconcile::specs::SpecsTask;
 use crate::reconcile::{Core, Event, FilesNews, Pace};
-use crate::store::{Loaded, Store};
+use crate::store::{HOLD, LEASE, Loaded, RENEW, Store};
 use crate::telemetry::chain;
 
 /// Keeps volumes as declared, until it is told to stop
@@ -54,6 +54,11 @@ const WAITING: usize = 64;
 /// for ever.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
+/// How long making a connection to CloudStack may take. A call that may just be sent when our
+/// lease on the store is about to end has arrived before another daemon can take it.
+const CONNECT: Duration = Duration::from_secs(4);
+const _: () = assert!(HOLD.as_secs() + CONNECT.as_secs() < LEASE.as_secs());
+
 /// Runs until it is told to stop.
 ///
 /// # Errors
@@ -61,7 +66,7 @@ const LAST_ANSWERS: Duration = Duration::from_millis(500);
 pub(super) async fn run(_: &Args, settings: Settings) -> anyhow::Result<ExitCode> {
     let config = settings.current();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let store = Store::open(&config.store.url, Arc::clone(&clock)).await?;
+    let store = Store::open(&config.store.location()?, Arc::clone(&clock)).await?;
     let loaded = store.load().await?;
     for row in &loaded.skipped {
         tracing::error!(
@@ -127,6 +132,9 @@ pub(super) async fn run(_: &Args, settings: Settings) -> anyhow::Result<ExitCode
         .collect();
     let specs = SpecsTask::new(&config.specs.dir, desired, files);
     tasks.spawn(specs.run(Arc::clone(&hands), events.clone(), stop.clone()));
+    if hands.store.is_leased() {
+        tasks.spawn(keep_lease(Arc::clone(&hands), events.clone(), stop.clone()));
+    }
     tasks.spawn(watch_host(Arc::clone(&hands), events.clone(), stop.clone()));
     tasks.spawn(watch_nbd(Arc::clone(&hands), events.clone(), stop.clone()));
     tasks.spawn(serve_api(
@@ -197,7 +205,7 @@ pub fn cloud(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Client<Ht
     let transport = HttpTransport::new(&HttpConfig {
         url: settings.endpoint()?.to_owned(),
         ca_file: settings.ca_file.clone(),
-        connect_timeout: settings.timeout.0.min(Duration::from_secs(10)),
+        connect_timeout: settings.timeout.0.min(CONNECT),
         timeout: settings.timeout.0,
         concurrency: settings.concurrency,
         rate_per_second: NonZeroU32::new(settings.rate).unwrap_or(NonZeroU32::MIN),
@@ -312,6 +320,38 @@ async fn watch_nbd<T>(
     };
     tokio::select! {
         () = watching => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+/// Shows other daemons that this one is alive, however little there is to write.
+async fn keep_lease<T, E>(
+    hands: Arc<Hands<T, E>>,
+    events: mpsc::Sender<Event>,
+    stop: CancellationToken,
+) {
+    let renewing = async {
+        let mut was_kept = true;
+        loop {
+            clock::sleep(RENEW).await;
+            let renewed = hands.store.renew().await;
+            let (is_kept, renewed) = (renewed.is_ok(), renewed.map_err(|error| chain(&error)));
+            match (&renewed, was_kept) {
+                (Ok(()), true) => continue,
+                (Ok(()), false) => tracing::info!("the lease on the store is renewed again"),
+                (Err(error), true) => {
+                    tracing::warn!(error, "the lease on the store is not renewed");
+                }
+                (Err(_), false) => {}
+            }
+            was_kept = is_kept;
+            if events.send(Event::Lease(renewed)).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = renewing => {}
         () = stop.cancelled() => {}
     }
 }

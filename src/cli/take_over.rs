@@ -58,14 +58,14 @@ pub async fn run(
         Reading::Unknown(why) => return Err(unknown(&why).into()),
     };
     let Some(from) = args.from else {
-        let owner = Store::open_read_only(&config.store.url)
+        let owner = Store::open_read_only(&config.store.location()?)
             .await?
             .load()
             .await?
             .vm;
         return tell(owner, here, io);
     };
-    let store = Store::open(&config.store.url, clock).await?;
+    let store = Store::open(&config.store.location()?, clock).await?;
     let owner = store.load().await?.vm;
     if owner == Some(here) {
         store.close().await;
@@ -101,7 +101,7 @@ async fn disown(config: &Config, clock: Arc<dyn Clock>, io: &mut Io<'_>) -> anyh
         io.text("no volume carries a claim of this store that it does not know\n")?;
         return Ok(Exit::Fine);
     }
-    let store = Store::open(&config.store.url, clock).await?;
+    let store = Store::open(&config.store.location()?, clock).await?;
     let claims: Vec<_> = unknown
         .iter()
         .map(|(claim, volume)| (claim.spec, volume.id))

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::fake::{Fake, answer, client};
 use super::{CallOutcome, CloudStackError, Scope};
+use crate::clock::Deadline;
 use crate::model::memory::{Intent, Progress};
 use crate::model::observed::{CloudVolume, VolumeKind};
 use crate::model::{Action, ByteSize, Cause, IntentId, JobId, OfferingId, VmId, VolumeId, ZoneId};
@@ -138,7 +139,9 @@ async fn play(case: &Case) -> String {
         }
         "listAsyncJobs" => (client.pending_jobs().await).map(|jobs| format!("{:?}", jobs.items)),
         "queryAsyncJobResult" => (client.job(id(JOB)).await).map(|job| format!("{:?}", job.items)),
-        command => (client.submit(&intent(action(command))).await)
+        command => (client
+            .submit(&intent(action(command)), Deadline::never())
+            .await)
             .map(|submitted| format!("{submitted:?}")),
     };
     outcome.unwrap_or_else(|error| failure(&error))

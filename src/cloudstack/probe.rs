@@ -13,6 +13,7 @@ use super::sign::Params;
 use super::transport::{Method, Request, Transport};
 use super::wire::{self, BadRow, ListRow, Row};
 use super::{READ_VALID_FOR, read, sign};
+use crate::clock::Deadline;
 use crate::model::observed::CloudVolume;
 use crate::model::{BootTime, ByteSize, OfferingId, Timestamp, VmId, ZoneId};
 
@@ -113,6 +114,7 @@ impl<T: Transport> Client<T> {
                 sent.plus(READ_VALID_FOR),
                 &self.credentials,
             ),
+            deadline: Deadline::never(),
         };
         let response = match self.transport.send(request).await {
             Ok(response) => response,

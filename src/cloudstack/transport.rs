@@ -15,6 +15,7 @@ use reqwest::header::{CONTENT_TYPE, DATE};
 use reqwest::{Certificate, Url};
 use tokio::sync::Semaphore;
 
+use crate::clock::Deadline;
 use crate::model::Timestamp;
 
 /// Carries one request and brings its answer.
@@ -39,7 +40,7 @@ pub enum Method {
 }
 
 /// One signed request.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Request {
     /// How to send it.
     pub method: Method,
@@ -47,6 +48,8 @@ pub struct Request {
     pub command: &'static str,
     /// Its encoded parameters, the signature among them: the query of a GET, the body of a POST.
     pub form: String,
+    /// When it may be sent at the latest.
+    pub deadline: Deadline,
 }
 
 impl fmt::Debug for Request {
@@ -93,6 +96,15 @@ pub enum TransportError {
         /// What happened.
         why: String,
     },
+}
+
+impl TransportError {
+    /// A request whose deadline has passed.
+    pub(super) fn too_late() -> Self {
+        Self::NotSent {
+            why: "it was not sent in time: another daemon may have taken over the store".to_owned(),
+        }
+    }
 }
 
 /// How to reach CloudStack.
@@ -245,6 +257,10 @@ impl Transport for HttpTransport {
             .await
             .expect("this semaphore is never closed");
         self.rate.until_ready().await;
+        // Only now: others may have kept it waiting.
+        if request.deadline.has_passed() {
+            return Err(TransportError::too_late());
+        }
         match self.exchange(request).await {
             Ok(response) if response.body.len() > self.body_max => Err(TransportError::Unknown {
                 why: format!("the answer is larger than {} bytes", self.body_max),

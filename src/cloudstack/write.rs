@@ -5,6 +5,7 @@ use super::error::CloudStackError;
 use super::sign::Params;
 use super::transport::{Method, Transport};
 use super::wire::{BadRow, Row};
+use crate::clock::Deadline;
 use crate::model::action::CLAIM_TAG;
 use crate::model::memory::Intent;
 use crate::model::{Action, JobId, VolumeId};
@@ -19,7 +20,8 @@ pub struct Submitted {
 }
 
 impl<T: Transport> Client<T> {
-    /// Sends the call of `intent`, once, valid until `intent.expires` and not longer.
+    /// Sends the call of `intent`, once, valid until `intent.expires` and not longer, and only
+    /// before `deadline`: the one that was returned when the intent was journalled.
     ///
     /// `intent.expires` must lie less than 15 minutes ahead, which is the most a server that enforces
     /// time stamps accepts (`ApiServer.java`). The job is asked to have [`Intent::id`] as its id
@@ -29,12 +31,16 @@ impl<T: Transport> Client<T> {
     ///
     /// # Errors
     /// [`CloudStackError::outcome`] says whether it was certainly not executed.
-    pub async fn submit(&self, intent: &Intent) -> Result<Submitted, CloudStackError> {
+    pub async fn submit(
+        &self,
+        intent: &Intent,
+        deadline: Deadline,
+    ) -> Result<Submitted, CloudStackError> {
         let (command, mut params) = self.call_of(&intent.action)?;
         let job = intent.id.job();
         params.push(("customjobid", job.to_string()));
         let answer = self
-            .call(Method::Post, command, params, intent.expires)
+            .call(Method::Post, command, params, intent.expires, deadline)
             .await
             .map_err(|error| error.after_submission(job.uuid()))?;
         receipt(command, &Row(&answer.body)).map_err(|why| CloudStackError::Undecodable {

@@ -12,6 +12,10 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
+/// Longest path of the watched directory, in bytes: with a file's name of 255, it fits the 700
+/// characters that the store has for one.
+const SPECS_DIR: usize = 400;
+
 /// Checks every limit.
 ///
 /// # Errors
@@ -20,6 +24,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     let Config {
         cloudstack,
         nbd,
+        specs,
         policy,
         pace,
         api,
@@ -81,6 +86,12 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         return wrong(
             "policy.stale_after",
             "must be longer than pace.resync, or nothing is ever fresh",
+        );
+    }
+    if specs.dir.as_os_str().len() > SPECS_DIR {
+        return wrong(
+            "specs.dir",
+            "is too long: the path of a file in it must fit the store's columns",
         );
     }
     if let Address::Tcp(address) = api.listen

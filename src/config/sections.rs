@@ -7,10 +7,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
-use super::values::{Address, Masked, Span, from_text};
+use super::values::{Address, Masked, Span, StoreUrl, from_text};
 use crate::model::VmId;
 use crate::plan::Policy;
 use crate::reconcile::Pace;
+use crate::store::{Appliance, Location};
 use crate::telemetry::LogFormat;
 
 /// How to reach CloudStack.
@@ -107,15 +108,52 @@ impl Default for Nbd {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Store {
-    /// `sqlite:///path`.
-    pub url: String,
+    /// `sqlite:///path`, or `mysql://user:password@host/database`; better in a file if it has a
+    /// password.
+    pub url: StoreUrl,
+    /// A file that holds the URL, instead.
+    pub url_file: Option<PathBuf>,
+    /// Which appliance this is, of those whose daemons share a MariaDB database.
+    pub appliance: Option<Appliance>,
+    /// Where the lock file of a daemon goes that remembers on a server.
+    pub lock_dir: PathBuf,
 }
 
 impl Default for Store {
     fn default() -> Self {
         Self {
-            url: "sqlite:///var/lib/volume-daemon/volume-daemon.db".to_owned(),
+            url: StoreUrl::default(),
+            url_file: None,
+            appliance: None,
+            lock_dir: PathBuf::from("/var/lib/volume-daemon"),
         }
+    }
+}
+
+impl Store {
+    /// Where the store is, and whose.
+    ///
+    /// # Errors
+    /// If the URL is set twice, its file cannot be read, it is not valid, or a server is to be
+    /// used without saying for which appliance.
+    pub fn location(&self) -> Result<Location, ConfigError> {
+        const KEY: &str = "store.url";
+        let set = self.url != StoreUrl::default() || self.url_file.is_none();
+        let url = key(&set.then(|| self.url.0.clone()), &self.url_file, KEY)?;
+        let appliance = self.appliance.clone();
+        let is_named = appliance.is_some();
+        let location = Location::new(url.reveal(), appliance.unwrap_or_default(), &self.lock_dir);
+        let location = location.map_err(|error| ConfigError::Value {
+            key: KEY,
+            text: error.to_string(),
+        })?;
+        if location.is_server() && !is_named {
+            return Err(ConfigError::Missing {
+                key: "store.appliance",
+                hint: "name this appliance: daemons of many may share the database of store.url",
+            });
+        }
+        Ok(location)
     }
 }
 

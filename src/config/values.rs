@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::store::Location;
+
 /// A time span such as `30s`, `5m` or `1h30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub Duration);
@@ -86,7 +88,7 @@ impl Serialize for Address {
 }
 
 /// A secret in the settings; never shown (I9).
-#[derive(Clone, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Masked(pub(super) String);
 
@@ -106,6 +108,50 @@ impl fmt::Debug for Masked {
 impl Serialize for Masked {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str("***")
+    }
+}
+
+/// The URL of a store; whoever may read it is never shown (I9).
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct StoreUrl(pub(super) Masked);
+
+impl Default for StoreUrl {
+    fn default() -> Self {
+        Self::from("sqlite:///var/lib/volume-daemon/volume-daemon.db".to_owned())
+    }
+}
+
+impl From<String> for StoreUrl {
+    fn from(url: String) -> Self {
+        Self(Masked(url))
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = self.0.reveal();
+        if url.starts_with("sqlite:") {
+            return f.write_str(url);
+        }
+        // Of what cannot be read nobody knows where its password is.
+        match (Location::local(url), url.rsplit_once('@')) {
+            (Ok(_), Some((_, host))) => write!(f, "mysql://***@{host}"),
+            (Ok(_), None) => f.write_str(url),
+            (Err(_), _) => f.write_str("***"),
+        }
+    }
+}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for StoreUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

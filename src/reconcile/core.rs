@@ -90,6 +90,8 @@ pub enum Event {
     Settled(Box<Intent>, Outcome, Effects, Result<(), String>),
     /// A memo was written; `Err` if the store refused.
     Remembered(Memo, Result<(), String>),
+    /// The lease on a store that is on a server was not renewed, or is again.
+    Lease(Result<(), String>),
     /// Somebody asked for everything to be looked at now.
     Resync,
     /// A person paused a spec, or everything (`None`), or ended that; the store has it already.
@@ -283,6 +285,8 @@ impl Core {
                 }
             }
             Event::Remembered(memo, written) => self.remembered(memo, written, now),
+            Event::Lease(Ok(())) => self.store_down = None,
+            Event::Lease(Err(why)) => self.store_failed(why, now),
             Event::Resync => {
                 self.asks.full.now();
                 self.asks.host.now();

@@ -300,6 +300,8 @@ fn tell(event: &Event) {
         | Event::Remembered(_, Ok(()))
         | Event::Resync
         | Event::Paused(..)
+        // Said where it is renewed.
+        | Event::Lease(_)
         | Event::Limits(_) => {}
     }
 }

@@ -17,7 +17,7 @@ use crate::model::{
     BootTime, DesiredVolume, FileState, Owner, Presence, SourceChange, SourceFile, Timestamp,
     VolumeName,
 };
-use crate::store::Store;
+use crate::store::{Location, Store};
 
 mod hazards;
 
@@ -43,7 +43,9 @@ impl Site {
         }));
         let clock_too: Arc<dyn Clock> = clock.clone();
         Self {
-            store: Store::open("sqlite::memory:", clock_too).await.unwrap(),
+            store: Store::open(&Location::local("sqlite::memory:").unwrap(), clock_too)
+                .await
+                .unwrap(),
             directory: SpecDirectory::new(root.path().join("specs")),
             root,
             clock,

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use sqlx::mysql::MySqlDatabaseError;
+
 use crate::model::{IntentId, VolumeId, VolumeName};
 
 /// Why the store could not do something.
@@ -11,7 +13,10 @@ use crate::model::{IntentId, VolumeId, VolumeName};
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The configured URL names no store: change it.
-    #[error("expected a store like sqlite:///var/lib/volume-daemon/state.db, {problem}")]
+    #[error(
+        "expected a store like sqlite:///var/lib/volume-daemon/state.db or \
+         mysql://user:password@host/database, {problem}"
+    )]
     Url {
         /// What is wrong with it.
         problem: String,
@@ -27,13 +32,63 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// Another daemon uses the file: stop one of the two.
-    #[error("the store {} is in use by {}", path.display(), holder(*pid))]
+    /// Another daemon on this machine uses the store: stop one of the two.
+    #[error("the store {store} is in use by {}", holder(*pid))]
     Locked {
-        /// Which file.
-        path: PathBuf,
+        /// Which file, or which server and database.
+        store: String,
         /// The other process, if it could be told.
         pid: Option<u32>,
+    },
+    /// Another daemon, on whatever machine, is alive and writes: stop one of the two.
+    #[error(
+        "this appliance's part of the store is held by {holder}, which is alive: stop that daemon, \
+         or give this one a store.appliance of its own"
+    )]
+    Held {
+        /// Who it says it is.
+        holder: String,
+    },
+    /// The database server cannot be used: do what the hint says.
+    #[error("cannot use the store {server}: {hint}")]
+    Server {
+        /// Which server and database.
+        server: String,
+        /// What to look at.
+        hint: &'static str,
+        /// What it said, if it did.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The database server is not one that will do.
+    #[error("the store {server} is on a server of version {version:?}, {problem}")]
+    ServerVersion {
+        /// Which server and database.
+        server: String,
+        /// What it calls itself.
+        version: String,
+        /// What is wrong with that.
+        problem: &'static str,
+    },
+    /// Nothing is there for this appliance: start its daemon, or correct the name.
+    #[error(
+        "the store knows nothing of an appliance {appliance}: start its daemon once, or correct \
+         store.appliance"
+    )]
+    NoAppliance {
+        /// Its name.
+        appliance: String,
+    },
+    /// The file belongs to another appliance: correct the name.
+    #[error(
+        "the store belongs to appliance {found}, not to {appliance}: correct store.appliance, or \
+         start with an empty store"
+    )]
+    OtherAppliance {
+        /// Whose it is.
+        found: String,
+        /// Who we are.
+        appliance: String,
     },
     /// SQLite finds the file damaged: keep a copy, and restore a backup.
     #[error(
@@ -124,11 +179,15 @@ fn holder(pid: Option<u32>) -> String {
 impl StoreError {
     /// Whether there is no store yet, as opposed to one that cannot be used.
     pub fn is_missing(&self) -> bool {
-        let Self::CannotOpen { source, .. } = self else {
-            return false;
-        };
-        let io = source.downcast_ref::<io::Error>();
-        io.is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+        match self {
+            Self::CannotOpen { source, .. } => {
+                let io = source.downcast_ref::<io::Error>();
+                io.is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+            }
+            // A server has a database before it has our tables.
+            Self::OlderSchema { found: 0, .. } | Self::NoAppliance { .. } => true,
+            _ => false,
+        }
     }
 
     /// Wraps what the system said when opening `path`.
@@ -149,6 +208,37 @@ impl StoreError {
             source: source.into(),
         }
     }
+
+    /// Wraps what came of connecting to a server.
+    pub(super) fn server(server: String, source: sqlx::Error) -> Self {
+        let hint = hint(&source);
+        Self::Server {
+            server,
+            hint,
+            source,
+        }
+    }
+
+    /// Whether a row was refused because another one has its key.
+    pub(super) fn is_unique_violation(&self) -> bool {
+        let Self::Failed { source, .. } = self else {
+            return false;
+        };
+        let error = source.as_database_error();
+        error.is_some_and(|error| error.is_unique_violation())
+    }
+
+    /// Whether a table was asked that is not there.
+    pub(super) fn is_no_such_table(&self) -> bool {
+        let Self::Failed { source, .. } = self else {
+            return false;
+        };
+        match code(source) {
+            Some(Code::Sqlite(code)) => code == 1,
+            Some(Code::MariaDb(code)) => code == 1146,
+            None => false,
+        }
+    }
 }
 
 const READ_ONLY: &str = "the file or its file system is read-only";
@@ -156,30 +246,118 @@ const FULL: &str = "the disk is full: free some space";
 
 /// Wraps a database error that happened while `doing` something.
 pub(super) fn failed(doing: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
-    move |source| match primary_code(&source) {
-        Some(11 | 26) => StoreError::Corrupt(source),
-        code => StoreError::Failed {
+    move |source| match code(&source) {
+        Some(Code::Sqlite(11 | 26)) => StoreError::Corrupt(source),
+        Some(_) | None => StoreError::Failed {
             doing,
-            hint: hint(code),
+            hint: hint(&source),
             source,
         },
     }
 }
 
-/// SQLite's primary result code: the low byte of the extended one (sqlite.org/rescode.html).
-pub(super) fn primary_code(error: &sqlx::Error) -> Option<i32> {
-    let extended: i32 = error.as_database_error()?.code()?.parse().ok()?;
-    Some(extended & 0xff)
+/// The number a database gives to an error.
+enum Code {
+    /// SQLite's primary result code: the low byte of the extended one (sqlite.org/rescode.html).
+    Sqlite(i32),
+    /// MariaDB's error code (mariadb.com/docs, "Error Codes").
+    MariaDb(u16),
 }
 
-/// What to look at, by SQLite's primary result code.
-fn hint(code: Option<i32>) -> &'static str {
+fn code(error: &sqlx::Error) -> Option<Code> {
+    let error = error.as_database_error()?;
+    match error.try_downcast_ref::<MySqlDatabaseError>() {
+        Some(error) => Some(Code::MariaDb(error.number())),
+        None => {
+            let extended: i32 = error.code()?.parse().ok()?;
+            Some(Code::Sqlite(extended & 0xff))
+        }
+    }
+}
+
+/// SQLite's primary result code, if it is SQLite's error.
+pub(super) fn sqlite_code(error: &sqlx::Error) -> Option<i32> {
+    match code(error)? {
+        Code::Sqlite(code) => Some(code),
+        Code::MariaDb(_) => None,
+    }
+}
+
+/// What to look at.
+fn hint(error: &sqlx::Error) -> &'static str {
+    match code(error) {
+        Some(Code::Sqlite(code)) => sqlite_hint(code),
+        Some(Code::MariaDb(code)) => mariadb_hint(code),
+        None => match error {
+            sqlx::Error::Io(error) if error.kind() == io::ErrorKind::TimedOut => SILENT,
+            sqlx::Error::PoolTimedOut => SILENT,
+            sqlx::Error::Io(_) => {
+                "the database server cannot be reached: check that it runs, and host and port or \
+                 socket"
+            }
+            sqlx::Error::Tls(_) => {
+                "no encrypted connection can be made: check ssl-mode and ssl-ca of the URL, and the \
+                 server's certificate"
+            }
+            _ => SEE_CAUSE,
+        },
+    }
+}
+
+const SEE_CAUSE: &str = "see the cause";
+const SILENT: &str = "the database server does not answer: check that it runs and can be reached";
+
+fn sqlite_hint(code: i32) -> &'static str {
     match code {
-        Some(5 | 6) => "another process keeps the database locked",
-        Some(8) => READ_ONLY,
-        Some(10) => "the disk reports an I/O error: see the kernel's log",
-        Some(13) => FULL,
-        Some(3 | 14 | 23) => "this user may not open it: check owner and mode",
-        _ => "see the cause",
+        5 | 6 => "another process keeps the database locked",
+        8 => READ_ONLY,
+        10 => "the disk reports an I/O error: see the kernel's log",
+        13 => FULL,
+        3 | 14 | 23 => "this user may not open it: check owner and mode",
+        _ => SEE_CAUSE,
+    }
+}
+
+fn mariadb_hint(code: u16) -> &'static str {
+    match code {
+        1045 | 1698 => "the server refuses this user or password: check both in the URL",
+        1044 | 1142 | 1143 | 1227 | 1370 => {
+            "its user lacks a privilege: GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, INDEX \
+             on the database"
+        }
+        1049 => "there is no such database: CREATE DATABASE, or correct its name",
+        1129 | 1130 => "the server does not let this machine in: check the user's host there",
+        1040 | 1203 | 1226 => "the server takes no more connections: raise its limit",
+        1290 | 1792 | 1836 => "the server is read-only: a replica, or closed for writing",
+        1021 | 1114 => "the server's disk is full: free some space there",
+        1205 | 1213 => "another write was in the way: it is tried again",
+        1047 => "this node of the cluster cannot serve: it has lost the majority",
+        1053 | 1077 | 1152 | 1927 => "the server shuts down, or has ended the connection",
+        1153 => "the server takes no packet of this size: raise its max_allowed_packet",
+        1406 => "a text is too long for its column",
+        _ => SEE_CAUSE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_leads_to_what_to_do() {
+        for (code, says) in [
+            (1045, "password"),
+            (1142, "privilege"),
+            (1049, "no such database"),
+            (1290, "read-only"),
+            (1114, "disk is full"),
+            (1021, "disk is full"),
+            (1047, "majority"),
+            (1040, "connections"),
+            (1213, "tried again"),
+            (9999, "see the cause"),
+        ] {
+            assert!(mariadb_hint(code).contains(says), "{code}");
+        }
     }
 }

@@ -10,22 +10,23 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, access};
-use sqlx::{Connection, SqliteConnection};
 
-use super::error::{StoreError, failed};
-use super::open::{Place, beside, reading};
+use super::StoreError;
+use super::db::Pool;
+use super::location::{Appliance, Location, Place, Server};
+use super::open::{beside, connect, connect_server, lock_file, reading};
 use super::schema;
 use crate::model::VmId;
 
 /// What can be seen of a store from outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Examined {
-    /// The database file.
-    pub path: PathBuf,
+    /// The database file, or the server and its database.
+    pub store: String,
     /// Whether we may write what has to be written.
     pub writable: Writable,
-    /// Bytes free for us on its file system; `None` if that cannot be told.
-    pub free_bytes: Option<u64>,
+    /// Where its room is, and how much is free.
+    pub room: Room,
     /// Whether a daemon has it open.
     pub holder: Holder,
     /// What is in it; `None` if there is no store yet.
@@ -43,15 +44,30 @@ pub enum Writable {
     Denied(PathBuf),
     /// The file system is mounted read-only.
     ReadOnly,
+    /// The server takes no writes.
+    ServerReadOnly,
+}
+
+/// How much room a store has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// Bytes free for us on its file system.
+    Free(u64),
+    /// That cannot be told.
+    Unknown,
+    /// It is on a server, which does not say.
+    Elsewhere,
 }
 
 /// Who has a store open for writing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Holder {
     /// Nobody.
     Nobody,
-    /// The process with this id.
+    /// The process with this id, here.
     Process(u32),
+    /// A daemon that calls itself so has written to the server, and has not ended in order.
+    Daemon(String),
     /// The kernel does not tell who holds locks.
     Unknown,
 }
@@ -68,20 +84,24 @@ pub struct Content {
 /// The schema that this version writes.
 pub const SCHEMA: i64 = schema::KNOWN;
 
-/// Looks at the store that `url` names. Changes nothing.
+/// Looks at a store. Changes nothing.
 ///
 /// # Errors
-/// [`StoreError::Url`], [`StoreError::CannotOpen`] and [`StoreError::Corrupt`] as they say; that there is
-/// no store, or no directory for one, is an answer.
-pub async fn examine(url: &str) -> Result<Examined, StoreError> {
-    let path = match Place::parse(url)? {
-        Place::File(path) => fs::canonicalize(&path).unwrap_or(path),
-        Place::Memory => {
-            return Err(StoreError::Url {
-                problem: "a store in memory forgets everything".to_owned(),
-            });
-        }
-    };
+/// [`StoreError::Url`], [`StoreError::CannotOpen`], [`StoreError::Server`] and
+/// [`StoreError::Corrupt`] as they say; that there is no store, or no directory for one, is an
+/// answer.
+pub async fn examine(at: &Location) -> Result<Examined, StoreError> {
+    match &at.place {
+        Place::File(path) => examine_file(path, &at.appliance).await,
+        Place::Server(server) => examine_server(server, at).await,
+        Place::Memory => Err(StoreError::Url {
+            problem: "a store in memory forgets everything".to_owned(),
+        }),
+    }
+}
+
+async fn examine_file(path: &Path, appliance: &Appliance) -> Result<Examined, StoreError> {
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let directory = path.parent().unwrap_or(Path::new("/"));
     let file_system = statvfs(directory).ok();
     let read_only = file_system.is_some_and(|fs| fs.flags().contains(FsFlags::ST_RDONLY));
@@ -91,11 +111,64 @@ pub async fn examine(url: &str) -> Result<Examined, StoreError> {
         } else {
             writable(directory, &path)
         },
-        free_bytes: file_system.map(|fs| fs.blocks_available().saturating_mul(fs.fragment_size())),
-        holder: holder(&path),
-        content: content(&path).await?,
-        path,
+        room: file_system.map_or(Room::Unknown, |fs| {
+            Room::Free(fs.blocks_available().saturating_mul(fs.fragment_size()))
+        }),
+        holder: holder(&beside(&path, ".lock")),
+        content: file_content(&path, appliance).await?,
+        store: path.display().to_string(),
     })
+}
+
+async fn examine_server(server: &Server, at: &Location) -> Result<Examined, StoreError> {
+    let pool = Pool::MariaDb(connect_server(server).await?);
+    let content = content(&pool, &at.appliance).await?;
+    let holder = match holder(&lock_file(at)) {
+        here @ Holder::Process(_) => here,
+        Holder::Nobody | Holder::Unknown | Holder::Daemon(_) => match &content {
+            Some(content) if content.schema > 0 => daemon(&pool, &at.appliance).await?,
+            Some(_) | None => Holder::Nobody,
+        },
+    };
+    let lock_dir = &at.lock_dir;
+    let writable = if !lock_dir.is_dir() {
+        Writable::NoDirectory(lock_dir.clone())
+    } else if access(lock_dir.as_path(), AccessFlags::W_OK | AccessFlags::X_OK).is_err() {
+        Writable::Denied(lock_dir.clone())
+    } else if is_read_only(&pool, &at.appliance).await? {
+        Writable::ServerReadOnly
+    } else {
+        Writable::Yes
+    };
+    pool.close().await;
+    Ok(Examined {
+        store: server.to_string(),
+        writable,
+        room: Room::Elsewhere,
+        holder,
+        content: content.filter(|content| content.schema > 0),
+    })
+}
+
+/// Who the lease says holds the store.
+async fn daemon(pool: &Pool, appliance: &Appliance) -> Result<Holder, StoreError> {
+    let mut tx = pool.begin(appliance, DOING).await?;
+    let row: Option<(String,)> = tx
+        .sql("SELECT holder FROM vd_lease WHERE appliance = ?")
+        .mine()
+        .first()
+        .await?;
+    tx.commit().await?;
+    let holder = row.map(|(holder,)| holder);
+    let holder = holder.filter(|holder| !holder.is_empty());
+    Ok(holder.map_or(Holder::Nobody, Holder::Daemon))
+}
+
+async fn is_read_only(pool: &Pool, appliance: &Appliance) -> Result<bool, StoreError> {
+    let mut tx = pool.begin(appliance, DOING).await?;
+    let row: Option<(i64,)> = tx.sql("SELECT @@global.read_only").first().await?;
+    tx.commit().await?;
+    Ok(row == Some((1,)))
 }
 
 /// Files that a daemon opens for writing if they are there: the database, SQLite's two, its lock.
@@ -116,8 +189,8 @@ fn writable(directory: &Path, path: &Path) -> Writable {
     denied.map_or(Writable::Yes, Writable::Denied)
 }
 
-fn holder(path: &Path) -> Holder {
-    let Ok(lock) = fs::metadata(beside(path, ".lock")) else {
+fn holder(lock: &Path) -> Holder {
+    let Ok(lock) = fs::metadata(lock) else {
         return Holder::Nobody;
     };
     match fs::read_to_string("/proc/locks") {
@@ -149,24 +222,31 @@ fn holder_in(locks: &str, dev: u64, ino: u64) -> Holder {
 
 const DOING: &str = "look into the store";
 
-async fn content(path: &Path) -> Result<Option<Content>, StoreError> {
+async fn file_content(path: &Path, appliance: &Appliance) -> Result<Option<Content>, StoreError> {
     match fs::File::open(path) {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(StoreError::opening(path, error)),
     }
-    let mut connection = SqliteConnection::connect_with(&reading(path))
-        .await
-        .map_err(failed(DOING))?;
-    let schema = schema::found(&mut connection).await?;
-    let vm: Option<String> = match schema {
-        0 => None,
-        _ => sqlx::query_scalar("SELECT vm_id FROM vd_instance WHERE one = 1")
-            .fetch_optional(&mut connection)
-            .await
-            .map_err(failed(DOING))?
-            .flatten(),
-    };
+    let pool = Pool::Sqlite(connect(reading(path)).await?);
+    let content = content(&pool, appliance).await;
+    pool.close().await;
+    content
+}
+
+async fn content(pool: &Pool, appliance: &Appliance) -> Result<Option<Content>, StoreError> {
+    let schema = schema::found(pool, appliance).await?;
+    let mut vm = None;
+    if schema > 0 {
+        let mut tx = pool.begin(appliance, DOING).await?;
+        let row: Option<(Option<String>,)> = tx
+            .sql("SELECT vm_id FROM vd_instance WHERE appliance = ?")
+            .mine()
+            .first()
+            .await?;
+        tx.commit().await?;
+        vm = row.and_then(|(vm,)| vm);
+    }
     Ok(Some(Content {
         schema,
         vm: vm.and_then(|text| text.parse().ok()),
@@ -190,9 +270,12 @@ mod tests {
             .collect()
     }
 
+    fn at(path: &Path) -> Location {
+        Location::local(&format!("sqlite://{}", path.display())).expect("a file")
+    }
+
     async fn look(path: &Path) -> Examined {
-        let url = format!("sqlite://{}", path.display());
-        examine(&url).await.expect("it can be looked at")
+        examine(&at(path)).await.expect("it can be looked at")
     }
 
     #[tokio::test]
@@ -202,11 +285,10 @@ mod tests {
         let none = look(&path).await;
         assert_eq!((none.content, none.writable), (None, Writable::Yes));
         assert_eq!(none.holder, Holder::Nobody);
-        assert!(none.free_bytes.is_some());
+        assert!(matches!(none.room, Room::Free(_)));
         assert!(files(root.path()).is_empty());
 
-        let url = format!("sqlite://{}", path.display());
-        let store = Store::open(&url, Arc::new(SystemClock)).await;
+        let store = Store::open(&at(&path), Arc::new(SystemClock)).await;
         let store = store.expect("a store");
         let vm: VmId = "1b2c3d4e-5f60-4718-92a3-b4c5d6e7f809"
             .parse()
@@ -239,14 +321,11 @@ mod tests {
             "this is not a database, and long enough to be none".repeat(50),
         )
         .expect("written");
-        let url = format!("sqlite://{}", file.display());
-        let found = examine(&url).await;
+        let found = examine(&at(&file)).await;
         assert!(matches!(found, Err(StoreError::Corrupt(_))), "{found:?}");
         let empty = root.path().join("empty");
         fs::write(&empty, "").expect("written");
         assert_eq!(look(&empty).await.content.expect("a file").schema, 0);
-        let url = examine("mysql://root:secret@db/x").await;
-        assert!(matches!(url, Err(StoreError::Url { .. })), "{url:?}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What is remembered beside specs and intents: export names, resolutions, views, our VM.
 
 use super::Store;
-use super::error::{StoreError, failed};
+use super::StoreError;
 use super::journal::PlacementChange;
 use super::rows;
 use crate::model::memory::{AcceptedView, Resolution};
@@ -20,26 +20,28 @@ impl Store {
     ) -> Result<Result<(), VolumeId>, StoreError> {
         const DOING: &str = "claim an export name";
         let mut tx = self.write(DOING).await?;
-        let stored: Option<String> =
-            sqlx::query_scalar("SELECT volume_id FROM vd_export_names WHERE export_name = ?")
-                .bind(name.as_str())
-                .fetch_optional(&mut *tx)
-                .await
-                .map_err(failed(DOING))?;
-        if let Some(stored) = stored {
+        let stored: Option<(String,)> = tx
+            .sql("SELECT volume_id FROM vd_export_names WHERE appliance = ? AND export_name = ?")
+            .mine()
+            .bind(name.as_str())
+            .first()
+            .await?;
+        if let Some((stored,)) = stored {
+            tx.commit().await?;
             let owner: VolumeId = id(&stored)?;
             return Ok(if owner == volume { Ok(()) } else { Err(owner) });
         }
-        sqlx::query(
-            "INSERT INTO vd_export_names (export_name, volume_id, claimed_at) VALUES (?, ?, ?)",
+        tx.sql(
+            "INSERT INTO vd_export_names (appliance, export_name, volume_id, claimed_at) \
+             VALUES (?, ?, ?, ?)",
         )
+        .mine()
         .bind(name.as_str())
         .bind(volume.to_string())
         .bind(self.clock.now().wall.as_millis())
-        .execute(&mut *tx)
-        .await
-        .map_err(failed(DOING))?;
-        tx.commit().await.map_err(failed(DOING))?;
+        .execute()
+        .await?;
+        tx.commit().await?;
         Ok(Ok(()))
     }
 
@@ -53,11 +55,9 @@ impl Store {
         let at = self.clock.now().wall;
         for (volume, vm) in placed {
             let change = PlacementChange::Put(*volume, *vm);
-            super::journal::place(&mut tx, change, at)
-                .await
-                .map_err(failed(DOING))?;
+            super::journal::place(&mut tx, change, at).await?;
         }
-        tx.commit().await.map_err(failed(DOING))
+        tx.commit().await
     }
 
     /// Records what the names in specs were found to mean, all or nothing.
@@ -75,22 +75,23 @@ impl Store {
         let mut tx = self.write(DOING).await?;
         for (name, resolution) in found {
             let resolution = rows::to_json(resolution);
-            let updated = sqlx::query("UPDATE vd_resolutions SET resolution = ? WHERE name = ?")
+            let updated = tx
+                .sql("UPDATE vd_resolutions SET resolution = ? WHERE appliance = ? AND name = ?")
                 .bind(&resolution)
+                .mine()
                 .bind(name.as_str())
-                .execute(&mut *tx)
-                .await
-                .map_err(failed(DOING))?;
-            if updated.rows_affected() == 0 {
-                sqlx::query("INSERT INTO vd_resolutions (name, resolution) VALUES (?, ?)")
+                .execute()
+                .await?;
+            if updated == 0 {
+                tx.sql("INSERT INTO vd_resolutions (appliance, name, resolution) VALUES (?, ?, ?)")
+                    .mine()
                     .bind(name.as_str())
                     .bind(&resolution)
-                    .execute(&mut *tx)
-                    .await
-                    .map_err(failed(DOING))?;
+                    .execute()
+                    .await?;
             }
         }
-        tx.commit().await.map_err(failed(DOING))
+        tx.commit().await
     }
 
     /// Records what CloudStack last said of bound volumes; only of those that are given.
@@ -105,22 +106,23 @@ impl Store {
         let mut tx = self.write(DOING).await?;
         for (volume, view) in views {
             let (volume, view) = (volume.to_string(), rows::to_json(view));
-            let updated = sqlx::query("UPDATE vd_views SET view = ? WHERE volume_id = ?")
+            let updated = tx
+                .sql("UPDATE vd_views SET view = ? WHERE appliance = ? AND volume_id = ?")
                 .bind(&view)
+                .mine()
                 .bind(&volume)
-                .execute(&mut *tx)
-                .await
-                .map_err(failed(DOING))?;
-            if updated.rows_affected() == 0 {
-                sqlx::query("INSERT INTO vd_views (volume_id, view) VALUES (?, ?)")
+                .execute()
+                .await?;
+            if updated == 0 {
+                tx.sql("INSERT INTO vd_views (appliance, volume_id, view) VALUES (?, ?, ?)")
+                    .mine()
                     .bind(&volume)
                     .bind(&view)
-                    .execute(&mut *tx)
-                    .await
-                    .map_err(failed(DOING))?;
+                    .execute()
+                    .await?;
             }
         }
-        tx.commit().await.map_err(failed(DOING))
+        tx.commit().await
     }
 
     /// Ties the store to the VM it runs on, once and for ever (I16). The inner `Err` says
@@ -132,17 +134,18 @@ impl Store {
     pub async fn set_vm(&self, vm: VmId) -> Result<Result<(), VmId>, StoreError> {
         const DOING: &str = "record which VM the store belongs to";
         let mut tx = self.write(DOING).await?;
-        sqlx::query("UPDATE vd_instance SET vm_id = ? WHERE one = 1 AND vm_id IS NULL")
+        tx.sql("UPDATE vd_instance SET vm_id = ? WHERE appliance = ? AND vm_id IS NULL")
             .bind(vm.to_string())
-            .execute(&mut *tx)
-            .await
-            .map_err(failed(DOING))?;
-        let stored: String = sqlx::query_scalar("SELECT vm_id FROM vd_instance WHERE one = 1")
-            .fetch_one(&mut *tx)
-            .await
-            .map_err(failed(DOING))?;
-        tx.commit().await.map_err(failed(DOING))?;
-        let owner: VmId = id(&stored)?;
+            .mine()
+            .execute()
+            .await?;
+        let stored: Option<(String,)> = tx
+            .sql("SELECT vm_id FROM vd_instance WHERE appliance = ?")
+            .mine()
+            .first()
+            .await?;
+        tx.commit().await?;
+        let owner: VmId = id(&stored.map_or_else(String::new, |(vm,)| vm))?;
         Ok(if owner == vm { Ok(()) } else { Err(owner) })
     }
 
@@ -153,13 +156,13 @@ impl Store {
     pub async fn give_vm(&self, from: VmId, to: VmId) -> Result<(), StoreError> {
         const DOING: &str = "record which VM the store belongs to";
         let mut tx = self.write(DOING).await?;
-        sqlx::query("UPDATE vd_instance SET vm_id = ? WHERE one = 1 AND vm_id = ?")
+        tx.sql("UPDATE vd_instance SET vm_id = ? WHERE appliance = ? AND vm_id = ?")
             .bind(to.to_string())
+            .mine()
             .bind(from.to_string())
-            .execute(&mut *tx)
-            .await
-            .map_err(failed(DOING))?;
-        tx.commit().await.map_err(failed(DOING))
+            .execute()
+            .await?;
+        tx.commit().await
     }
 }
 

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sqlx::SqliteConnection;
 
-use super::error::{StoreError, failed};
+use super::Store;
+use super::StoreError;
+use super::db::Work;
 use super::rows::{self, OutcomeRow, Skipped};
-use super::{Store, Write};
+use crate::clock::Deadline;
 use crate::model::memory::{Binding, ImpliedStep, Intent, Outcome, Progress};
 use crate::model::{
     Action, Cause, IntentId, JobId, Now, Owner, Timestamp, VmId, VolumeId, VolumeName,
@@ -68,10 +69,11 @@ const KEEP_SETTLED: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// Unsettled intents, in the columns of `IntentRow`.
 pub(super) const UNSETTLED: &str = "SELECT name, id, generation, action, cause, created_at, \
-     expires_at, job_id FROM vd_intents WHERE settled_at IS NULL";
+     expires_at, job_id FROM vd_intents WHERE appliance = ? AND settled_at IS NULL";
 
 impl Store {
-    /// Writes an intent. Once this returns `Ok` it is durable, and its call may be sent.
+    /// Writes an intent. Once this returns `Ok` it is durable, and its call may be sent
+    /// until the deadline that is returned.
     ///
     /// Calling again with the same, still unsettled intent changes nothing.
     ///
@@ -80,12 +82,14 @@ impl Store {
     /// settled (I1); [`StoreError::BindingConflict`] for the creation of a volume for a name
     /// that is bound, whether or not its binding can be read (I13); [`StoreError::Journal`] if
     /// the spec was never accepted; [`StoreError::LeaseLost`].
-    pub async fn begin(&self, intent: &Intent) -> Result<(), StoreError> {
+    pub async fn begin(&self, intent: &Intent) -> Result<Deadline, StoreError> {
         const DOING: &str = "journal an intent";
+        let begun = self.clock.now().boot;
         let mut tx = self.write(DOING).await?;
-        if let Some(open) = open_intent(&mut tx, intent).await.map_err(failed(DOING))? {
+        if let Some(open) = open_intent(&mut tx, intent).await? {
             if open == intent.id.to_string() {
-                return Ok(());
+                tx.commit().await?;
+                return Ok(self.deadline(begun));
             }
             return Err(StoreError::IntentOpen {
                 name: intent.name.clone(),
@@ -93,9 +97,7 @@ impl Store {
             });
         }
         if matches!(intent.action, Action::Create { .. }) {
-            let bound = bound_to(&mut tx, &intent.name)
-                .await
-                .map_err(failed(DOING))?;
+            let bound = bound_to(&mut tx, &intent.name).await?;
             if let Some((stored, ..)) = bound {
                 return Err(StoreError::BindingConflict {
                     name: intent.name.clone(),
@@ -103,24 +105,32 @@ impl Store {
                 });
             }
         }
-        let owner: Option<String> = sqlx::query_scalar("SELECT owner FROM vd_specs WHERE name = ?")
+        let owner: Option<(String,)> = tx
+            .sql("SELECT owner FROM vd_specs WHERE appliance = ? AND name = ?")
+            .mine()
             .bind(intent.name.as_str())
-            .fetch_optional(&mut *tx)
-            .await
-            .map_err(failed(DOING))?;
-        let Some(owner) = owner else {
+            .first()
+            .await?;
+        let Some((owner,)) = owner else {
             return Err(disagrees(
                 intent.id,
                 "is for a spec that was never accepted",
             ));
         };
-        insert(&mut tx, intent, owner, self.epoch())
-            .await
-            .map_err(failed(DOING))?;
-        prune(&mut tx, intent.created)
-            .await
-            .map_err(failed(DOING))?;
-        tx.commit().await.map_err(failed(DOING))
+        match insert(&mut tx, intent, owner, self.epoch()).await {
+            Ok(()) => {}
+            // Another appliance's was written since we looked.
+            Err(error) if error.is_unique_violation() => {
+                return Err(StoreError::IntentOpen {
+                    name: intent.name.clone(),
+                    open: "of another appliance".to_owned(),
+                });
+            }
+            Err(error) => return Err(error),
+        }
+        prune(&mut tx, intent.created).await?;
+        tx.commit().await?;
+        Ok(self.deadline(begun))
     }
 
     /// Records the job that CloudStack answered with. Calling again with the same job
@@ -133,21 +143,23 @@ impl Store {
         const DOING: &str = "record a job";
         let mut tx = self.write(DOING).await?;
         let job = job.to_string();
-        let updated = sqlx::query(
-            "UPDATE vd_intents SET job_id = ? \
-             WHERE id = ? AND settled_at IS NULL AND (job_id IS NULL OR job_id = ?)",
-        )
-        .bind(&job)
-        .bind(intent.to_string())
-        .bind(&job)
-        .execute(&mut *tx)
-        .await
-        .map_err(failed(DOING))?;
-        if updated.rows_affected() != 1 {
+        let updated = tx
+            .sql(
+                "UPDATE vd_intents SET job_id = ? \
+             WHERE appliance = ? AND id = ? AND settled_at IS NULL \
+                   AND (job_id IS NULL OR job_id = ?)",
+            )
+            .bind(&job)
+            .mine()
+            .bind(intent.to_string())
+            .bind(&job)
+            .execute()
+            .await?;
+        if updated != 1 {
             let problem = format!("cannot take job {job}: it is settled, unknown or has another");
             return Err(disagrees(intent, problem));
         }
-        tx.commit().await.map_err(failed(DOING))
+        tx.commit().await
     }
 
     /// Records how an intent ended and what follows from it, all or nothing. Calling again
@@ -168,14 +180,9 @@ impl Store {
         const DOING: &str = "settle an intent";
         let mut tx = self.write(DOING).await?;
         let row = rows::outcome_row(outcome);
-        let settled = set_outcome(&mut tx, intent.id, &row, at)
-            .await
-            .map_err(failed(DOING))?;
+        let settled = set_outcome(&mut tx, intent.id, &row, at).await?;
         if !settled {
-            return match stored_outcome(&mut tx, intent.id)
-                .await
-                .map_err(failed(DOING))?
-            {
+            return match stored_outcome(&mut tx, intent.id).await? {
                 Some(stored) if stored == row => Ok(()),
                 Some((word, ..)) => Err(disagrees(
                     intent.id,
@@ -193,9 +200,9 @@ impl Store {
             bind(&mut tx, &intent.name, binding, at).await?;
         }
         if let Some(change) = effects.placement {
-            place(&mut tx, change, at).await.map_err(failed(DOING))?;
+            place(&mut tx, change, at).await?;
         }
-        tx.commit().await.map_err(failed(DOING))
+        tx.commit().await
     }
 
     /// Records a binding that no call leads to: the volume carries our claim already. Calling
@@ -212,7 +219,7 @@ impl Store {
         const DOING: &str = "record a binding";
         let mut tx = self.write(DOING).await?;
         bind(&mut tx, name, binding, at).await?;
-        tx.commit().await.map_err(failed(DOING))
+        tx.commit().await
     }
 
     /// The journal, newest first. Rows that cannot be understood are left out; while
@@ -223,20 +230,23 @@ impl Store {
     pub async fn intents(&self, filter: IntentFilter) -> Result<Vec<JournalRow>, StoreError> {
         const DOING: &str = "read the journal";
         let name = filter.name.as_ref().map(VolumeName::as_str);
-        let read = sqlx::query(
-            "SELECT name, id, generation, action, cause, created_at, expires_at, job_id, \
+        let mut tx = self.read(DOING).await?;
+        let read = tx
+            .sql(
+                "SELECT name, id, generation, action, cause, created_at, expires_at, job_id, \
                     owner, settled_at, outcome, outcome_class, outcome_text, created_volume \
              FROM vd_intents \
-             WHERE (? IS NULL OR name = ?) AND (? = 0 OR settled_at IS NULL) \
+             WHERE appliance = ? AND (? IS NULL OR name = ?) AND (? = 0 OR settled_at IS NULL) \
              ORDER BY created_at DESC, id LIMIT ?",
-        )
-        .bind(name)
-        .bind(name)
-        .bind(i64::from(filter.open_only))
-        .bind(i64::from(filter.limit))
-        .fetch_all(&self.pool)
-        .await
-        .map_err(failed(DOING))?;
+            )
+            .mine()
+            .bind(name)
+            .bind(name)
+            .bind(i64::from(filter.open_only))
+            .bind(i64::from(filter.limit))
+            .rows()
+            .await?;
+        tx.commit().await?;
         let mut skipped = Vec::new();
         Ok(rows::each("vd_intents", &read, &mut skipped, rows::journal))
     }
@@ -245,23 +255,22 @@ impl Store {
 /// Steps begun at or after `since` that nobody asked for in so many words (I6). Calls that are known
 /// never to have been sent do not count.
 pub(super) async fn implied(
-    db: &mut SqliteConnection,
+    tx: &mut Work,
     since: Timestamp,
     now: Now,
     skipped: &mut Vec<Skipped>,
 ) -> Result<Vec<ImpliedStep>, StoreError> {
-    const DOING: &str = "count implied steps";
-    let read = sqlx::query(
+    let read = tx.sql(
         "SELECT id, name, kind, cause, owner, created_at FROM vd_intents \
-         WHERE created_at >= ? AND cause <> ? AND (outcome IS NULL OR outcome <> ?) \
+         WHERE appliance = ? AND created_at >= ? AND cause <> ? AND (outcome IS NULL OR outcome <> ?) \
          ORDER BY created_at, id",
     )
+    .mine()
     .bind(since.as_millis())
     .bind(Cause::Declared.as_str())
     .bind(Outcome::NeverSent.as_str())
-    .fetch_all(db)
-    .await
-    .map_err(failed(DOING))?;
+    .rows()
+    .await?;
     Ok(rows::each("vd_intents", &read, skipped, |row| {
         rows::implied(row, now)
     }))
@@ -274,119 +283,126 @@ fn disagrees(intent: IntentId, problem: impl Into<String>) -> StoreError {
     }
 }
 
-/// The unsettled intent of the same name or volume, if there is one.
-async fn open_intent(tx: &mut Write, intent: &Intent) -> Result<Option<String>, sqlx::Error> {
-    sqlx::query_scalar(
-        "SELECT id FROM vd_intents WHERE settled_at IS NULL AND (name = ? OR volume_id = ?)",
-    )
-    .bind(intent.name.as_str())
-    .bind(intent.action.volume().map(|id| id.to_string()))
-    .fetch_optional(&mut **tx)
-    .await
+/// The unsettled intent of the same name, or of the same volume whoever wrote it, if there is one.
+async fn open_intent(tx: &mut Work, intent: &Intent) -> Result<Option<String>, StoreError> {
+    let row: Option<(String,)> = tx
+        .sql(
+            "SELECT id FROM vd_intents \
+             WHERE settled_at IS NULL AND (appliance = ? AND name = ? OR open_volume = ?)",
+        )
+        .mine()
+        .bind(intent.name.as_str())
+        .bind(intent.action.volume().map(|id| id.to_string()))
+        .first()
+        .await?;
+    Ok(row.map(|(id,)| id))
 }
 
 async fn insert(
-    tx: &mut Write,
+    tx: &mut Work,
     intent: &Intent,
     owner: String,
     epoch: Option<i64>,
-) -> Result<(), sqlx::Error> {
+) -> Result<(), StoreError> {
     let job = match &intent.progress {
         // Which volumes it may have made is worked out anew after a restart.
         Progress::Journalled | Progress::Undecided(_) => None,
         Progress::Submitted(job) => Some(job.to_string()),
     };
-    sqlx::query(
-        "INSERT INTO vd_intents (id, epoch, name, generation, owner, volume_id, kind, action, \
-                                 cause, created_at, expires_at, job_id) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    let volume = intent.action.volume().map(|id| id.to_string());
+    tx.sql(
+        "INSERT INTO vd_intents (appliance, id, epoch, name, generation, owner, volume_id, \
+                                 open_volume, kind, action, cause, created_at, expires_at, job_id) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
+    .mine()
     .bind(intent.id.to_string())
     .bind(epoch)
     .bind(intent.name.as_str())
     .bind(intent.generation.cast_signed())
     .bind(owner)
-    .bind(intent.action.volume().map(|id| id.to_string()))
+    .bind(volume.clone())
+    .bind(volume)
     .bind(intent.action.kind())
     .bind(rows::to_json(&intent.action))
     .bind(intent.cause.as_str())
     .bind(intent.created.as_millis())
     .bind(intent.expires.as_millis())
     .bind(job)
-    .execute(&mut **tx)
+    .execute()
     .await?;
     Ok(())
 }
 
 /// Drops what settled long ago, so that the journal stays of bounded size.
-async fn prune(tx: &mut Write, now: Timestamp) -> Result<(), sqlx::Error> {
+async fn prune(tx: &mut Work, now: Timestamp) -> Result<(), StoreError> {
     let keep = i64::try_from(KEEP_SETTLED.as_millis()).unwrap_or(i64::MAX);
-    sqlx::query("DELETE FROM vd_intents WHERE settled_at < ?")
+    tx.sql("DELETE FROM vd_intents WHERE appliance = ? AND settled_at < ?")
+        .mine()
         .bind(now.as_millis().saturating_sub(keep))
-        .execute(&mut **tx)
+        .execute()
         .await?;
     Ok(())
 }
 
 /// Writes the outcome if there is none yet; false if there is, or no such intent.
 async fn set_outcome(
-    tx: &mut Write,
+    tx: &mut Work,
     intent: IntentId,
     row: &OutcomeRow,
     at: Timestamp,
-) -> Result<bool, sqlx::Error> {
+) -> Result<bool, StoreError> {
     let (outcome, class, text, created) = row;
-    let updated = sqlx::query(
+    let updated = tx.sql(
         "UPDATE vd_intents SET settled_at = ?, outcome = ?, outcome_class = ?, outcome_text = ?, \
-                               created_volume = ? \
-         WHERE id = ? AND settled_at IS NULL",
+                               created_volume = ?, open_volume = NULL \
+         WHERE appliance = ? AND id = ? AND settled_at IS NULL",
     )
     .bind(at.as_millis())
     .bind(outcome)
-    .bind(class)
-    .bind(text)
-    .bind(created)
+    .bind(class.as_deref())
+    .bind(text.as_deref())
+    .bind(created.as_deref())
+    .mine()
     .bind(intent.to_string())
-    .execute(&mut **tx)
+    .execute()
     .await?;
-    Ok(updated.rows_affected() == 1)
+    Ok(updated == 1)
 }
 
-async fn stored_outcome(
-    tx: &mut Write,
-    intent: IntentId,
-) -> Result<Option<OutcomeRow>, sqlx::Error> {
-    sqlx::query_as(
+async fn stored_outcome(tx: &mut Work, intent: IntentId) -> Result<Option<OutcomeRow>, StoreError> {
+    tx.sql(
         "SELECT outcome, outcome_class, outcome_text, created_volume FROM vd_intents \
-         WHERE id = ? AND settled_at IS NOT NULL",
+         WHERE appliance = ? AND id = ? AND settled_at IS NOT NULL",
     )
+    .mine()
     .bind(intent.to_string())
-    .fetch_optional(&mut **tx)
+    .first()
     .await
 }
 
 /// `volume_id, uid, mark` of a name's binding, as stored.
 async fn bound_to(
-    tx: &mut Write,
+    tx: &mut Work,
     name: &VolumeName,
-) -> Result<Option<(String, String, String)>, sqlx::Error> {
-    sqlx::query_as("SELECT volume_id, uid, mark FROM vd_bindings WHERE name = ?")
+) -> Result<Option<(String, String, String)>, StoreError> {
+    tx.sql("SELECT volume_id, uid, mark FROM vd_bindings WHERE appliance = ? AND name = ?")
+        .mine()
         .bind(name.as_str())
-        .fetch_optional(&mut **tx)
+        .first()
         .await
 }
 
 /// Writes a binding that is not there yet; one that is there can only be written again as it is.
 async fn bind(
-    tx: &mut Write,
+    tx: &mut Work,
     name: &VolumeName,
     binding: &Binding,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    const DOING: &str = "write a binding";
     let Binding { volume, uid, mark } = binding;
     let row = (volume.to_string(), uid.to_string(), mark.to_string());
-    let stored = bound_to(tx, name).await.map_err(failed(DOING))?;
+    let stored = bound_to(tx, name).await?;
     if let Some(stored) = stored {
         return if stored == row {
             Ok(())
@@ -397,59 +413,66 @@ async fn bind(
             })
         };
     }
-    let inserted = sqlx::query(
-        "INSERT INTO vd_bindings (name, volume_id, uid, mark, bound_at) VALUES (?, ?, ?, ?, ?)",
-    )
-    .bind(name.as_str())
-    .bind(&row.0)
-    .bind(row.1)
-    .bind(row.2)
-    .bind(at.as_millis())
-    .execute(&mut **tx)
-    .await;
+    let inserted = tx
+        .sql(
+            "INSERT INTO vd_bindings (appliance, name, volume_id, uid, mark, bound_at) \
+         VALUES (?, ?, ?, ?, ?, ?)",
+        )
+        .mine()
+        .bind(name.as_str())
+        .bind(&row.0)
+        .bind(row.1)
+        .bind(row.2)
+        .bind(at.as_millis())
+        .execute()
+        .await;
     match inserted {
         Ok(_) => Ok(()),
         // The name is not bound, so it is the volume that is.
-        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
-            Err(StoreError::VolumeTaken {
-                name: name.clone(),
-                volume: *volume,
-            })
-        }
-        Err(error) => Err(failed(DOING)(error)),
+        Err(error) if error.is_unique_violation() => Err(StoreError::VolumeTaken {
+            name: name.clone(),
+            volume: *volume,
+        }),
+        Err(error) => Err(error),
     }
 }
 
 pub(super) async fn place(
-    tx: &mut Write,
+    tx: &mut Work,
     change: PlacementChange,
     at: Timestamp,
-) -> Result<(), sqlx::Error> {
+) -> Result<(), StoreError> {
     match change {
         PlacementChange::Forget(volume) => {
-            sqlx::query("DELETE FROM vd_placements WHERE volume_id = ?")
+            tx.sql("DELETE FROM vd_placements WHERE appliance = ? AND volume_id = ?")
+                .mine()
                 .bind(volume.to_string())
-                .execute(&mut **tx)
+                .execute()
                 .await?;
         }
         PlacementChange::Put(volume, vm) => {
             let (volume, vm) = (volume.to_string(), vm.to_string());
-            let updated = sqlx::query(
-                "UPDATE vd_placements SET vm_id = ?, placed_at = ? WHERE volume_id = ?",
-            )
-            .bind(&vm)
-            .bind(at.as_millis())
-            .bind(&volume)
-            .execute(&mut **tx)
-            .await?;
-            if updated.rows_affected() == 0 {
-                sqlx::query(
-                    "INSERT INTO vd_placements (volume_id, vm_id, placed_at) VALUES (?, ?, ?)",
+            let updated = tx
+                .sql(
+                    "UPDATE vd_placements SET vm_id = ?, placed_at = ? \
+                 WHERE appliance = ? AND volume_id = ?",
                 )
+                .bind(&vm)
+                .bind(at.as_millis())
+                .mine()
+                .bind(&volume)
+                .execute()
+                .await?;
+            if updated == 0 {
+                tx.sql(
+                    "INSERT INTO vd_placements (appliance, volume_id, vm_id, placed_at) \
+                     VALUES (?, ?, ?, ?)",
+                )
+                .mine()
                 .bind(volume)
                 .bind(vm)
                 .bind(at.as_millis())
-                .execute(&mut **tx)
+                .execute()
                 .await?;
             }
         }

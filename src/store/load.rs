@@ -3,12 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
-
-use super::error::{StoreError, failed};
+use super::db::{Row, Work};
 use super::rows::{self, Skipped};
-use super::{Store, journal};
+use super::{Store, StoreError, journal};
 use crate::model::memory::{Binding, Memory, Pauses};
 use crate::model::{
     AccountMark, DesiredVolume, Now, Owner, SourceFile, Timestamp, VmId, VolumeName,
@@ -44,9 +41,9 @@ impl Store {
     /// Only if the database as a whole cannot be read; single rows are skipped.
     pub async fn load(&self) -> Result<Loaded, StoreError> {
         let now = self.clock.now();
-        let mut tx = self.pool.begin().await.map_err(failed(DOING))?;
-        let mut loaded = self.read(&mut tx, now).await?;
-        drop(tx);
+        let mut tx = self.read(DOING).await?;
+        let mut loaded = self.picture(&mut tx, now).await?;
+        tx.commit().await?;
         loaded.quarantine();
         Ok(loaded)
     }
@@ -56,65 +53,84 @@ impl Store {
     /// # Errors
     /// Only if the database cannot be read.
     pub async fn bindings(&self) -> Result<BTreeMap<VolumeName, Binding>, StoreError> {
-        let mut db = self.pool.acquire().await.map_err(failed(DOING))?;
-        bindings(&mut db, &mut Vec::new()).await
+        let mut tx = self.read(DOING).await?;
+        let bindings = bindings(&mut tx, &mut Vec::new()).await?;
+        tx.commit().await?;
+        Ok(bindings)
     }
 
-    async fn read(&self, db: &mut SqliteConnection, now: Now) -> Result<Loaded, StoreError> {
+    async fn picture(&self, tx: &mut Work, now: Now) -> Result<Loaded, StoreError> {
         let mut skipped = Vec::new();
         let mut memory = Memory::new(self.instance);
 
-        memory.bindings = bindings(db, &mut skipped).await?;
-        let read = all(db, "SELECT volume_id, vm_id FROM vd_placements").await?;
+        memory.bindings = bindings(tx, &mut skipped).await?;
+        let read = all(
+            tx,
+            "SELECT volume_id, vm_id FROM vd_placements WHERE appliance = ?",
+        )
+        .await?;
         memory.placements = rows::each("vd_placements", &read, &mut skipped, rows::placement)
             .into_iter()
             .collect();
-        let read = all(db, "SELECT export_name, volume_id FROM vd_export_names").await?;
+        let read = all(
+            tx,
+            "SELECT export_name, volume_id FROM vd_export_names WHERE appliance = ?",
+        )
+        .await?;
         memory.export_names = rows::each("vd_export_names", &read, &mut skipped, rows::export_name)
             .into_iter()
             .collect();
-        let read = all(db, "SELECT name, resolution FROM vd_resolutions").await?;
+        let read = all(
+            tx,
+            "SELECT name, resolution FROM vd_resolutions WHERE appliance = ?",
+        )
+        .await?;
         memory.resolutions = rows::each("vd_resolutions", &read, &mut skipped, rows::resolution)
             .into_iter()
             .collect();
-        let read = all(db, "SELECT volume_id, view FROM vd_views").await?;
+        let read = all(
+            tx,
+            "SELECT volume_id, view FROM vd_views WHERE appliance = ?",
+        )
+        .await?;
         memory.views = rows::each("vd_views", &read, &mut skipped, rows::view)
             .into_iter()
             .collect();
-        let read = all(db, journal::UNSETTLED).await?;
+        let read = all(tx, journal::UNSETTLED).await?;
         memory.intents = rows::each("vd_intents", &read, &mut skipped, rows::intent)
             .into_iter()
             .map(|intent| (intent.name.clone(), intent))
             .collect();
         let hour = i64::try_from(IMPLIED_WINDOW.as_millis()).unwrap_or(i64::MAX);
         let since = Timestamp::from_millis(now.wall.as_millis().saturating_sub(hour));
-        memory.implied = journal::implied(db, since, now, &mut skipped).await?;
-        memory.pauses = pauses(db, now, &mut skipped).await?;
-        let read = all(db, "SELECT uid FROM vd_disowned").await?;
+        memory.implied = journal::implied(tx, since, now, &mut skipped).await?;
+        memory.pauses = pauses(tx, now, &mut skipped).await?;
+        let read = all(tx, "SELECT uid FROM vd_disowned WHERE appliance = ?").await?;
         let disowned = rows::each("vd_disowned", &read, &mut skipped, |(uid,): (String,)| {
             rows::parse(&uid)
         });
         memory.disowned = disowned.into_iter().collect();
-        let read = all(db, "SELECT mark FROM vd_account").await?;
+        let read = all(tx, "SELECT mark FROM vd_account WHERE appliance = ?").await?;
         let account = rows::each("vd_account", &read, &mut skipped, |(mark,): (String,)| {
             Ok(AccountMark::new(mark))
         });
 
         let specs = all(
-            db,
+            tx,
             "SELECT name, uid, generation, owner, manifest, abandoned, counted_ms \
-             FROM vd_specs ORDER BY name",
+             FROM vd_specs WHERE appliance = ? ORDER BY name",
         )
         .await?;
         let desired = rows::each("vd_specs", &specs, &mut skipped, rows::desired);
         let read = all(
-            db,
-            "SELECT path, hash, device, state, problems, since FROM vd_source_files ORDER BY path",
+            tx,
+            "SELECT path, hash, device, state, problems, since FROM vd_source_files \
+             WHERE appliance = ? ORDER BY path",
         )
         .await?;
         let mut files = rows::each("vd_source_files", &read, &mut skipped, rows::file);
         read_again(&mut files, &specs, &skipped);
-        let vm = self.vm(db, &mut skipped).await?;
+        let vm = self.vm(tx, &mut skipped).await?;
         memory.is_whole = skipped.is_empty();
         Ok(Loaded {
             memory,
@@ -128,10 +144,14 @@ impl Store {
 
     async fn vm(
         &self,
-        db: &mut SqliteConnection,
+        tx: &mut Work,
         skipped: &mut Vec<Skipped>,
     ) -> Result<Option<VmId>, StoreError> {
-        let read = all(db, "SELECT vm_id FROM vd_instance WHERE vm_id IS NOT NULL").await?;
+        let read = all(
+            tx,
+            "SELECT vm_id FROM vd_instance WHERE appliance = ? AND vm_id IS NOT NULL",
+        )
+        .await?;
         let vms = rows::each("vd_instance", &read, skipped, |(vm,): (String,)| {
             rows::parse(&vm)
         });
@@ -140,20 +160,24 @@ impl Store {
 }
 
 async fn bindings(
-    db: &mut SqliteConnection,
+    tx: &mut Work,
     skipped: &mut Vec<Skipped>,
 ) -> Result<BTreeMap<VolumeName, Binding>, StoreError> {
-    let read = all(db, "SELECT name, volume_id, uid, mark FROM vd_bindings").await?;
+    let read = all(
+        tx,
+        "SELECT name, volume_id, uid, mark FROM vd_bindings WHERE appliance = ?",
+    )
+    .await?;
     let bindings = rows::each("vd_bindings", &read, skipped, rows::binding);
     Ok(bindings.into_iter().collect())
 }
 
-async fn pauses(
-    db: &mut SqliteConnection,
-    now: Now,
-    skipped: &mut Vec<Skipped>,
-) -> Result<Pauses, StoreError> {
-    let read = all(db, "SELECT name, until_at, reason FROM vd_pauses").await?;
+async fn pauses(tx: &mut Work, now: Now, skipped: &mut Vec<Skipped>) -> Result<Pauses, StoreError> {
+    let read = all(
+        tx,
+        "SELECT name, until_at, reason FROM vd_pauses WHERE appliance = ?",
+    )
+    .await?;
     let mut pauses = Pauses::default();
     for (name, pause) in rows::each("vd_pauses", &read, skipped, |row| rows::pause(row, now)) {
         match name {
@@ -182,16 +206,17 @@ impl Loaded {
 
 /// Forgets the hash of every file whose spec cannot be understood, so that the file is
 /// parsed again: a later version may store it in another form, or say what is wrong with it.
-fn read_again(files: &mut [SourceFile], specs: &[SqliteRow], skipped: &[Skipped]) {
-    let text = |row: &SqliteRow, column: &str| row.try_get::<String, _>(column).ok();
+fn read_again(files: &mut [SourceFile], specs: &[Row], skipped: &[Skipped]) {
+    // Columns: 0 is the name, 3 the owner.
     let owners: BTreeSet<String> = specs
         .iter()
         .filter(|row| {
-            skipped.iter().any(|skip| {
-                skip.table == "vd_specs" && Some(&skip.key) == text(row, "name").as_ref()
-            })
+            let name = row.text(0);
+            skipped
+                .iter()
+                .any(|skip| skip.table == "vd_specs" && Some(&skip.key) == name.as_ref())
         })
-        .filter_map(|row| text(row, "owner"))
+        .filter_map(|row| row.text(3))
         .collect();
     for file in files {
         if owners.contains(&Owner::File(file.path.clone()).to_string()) {
@@ -203,6 +228,7 @@ fn read_again(files: &mut [SourceFile], specs: &[SqliteRow], skipped: &[Skipped]
 /// The tables whose key is a spec's name. Intents are read with the name first.
 const NAMED: [&str; 4] = ["vd_specs", "vd_bindings", "vd_resolutions", "vd_intents"];
 
-async fn all(db: &mut SqliteConnection, sql: &'static str) -> Result<Vec<SqliteRow>, StoreError> {
-    sqlx::query(sql).fetch_all(db).await.map_err(failed(DOING))
+/// All rows of ours that a query with one `?`, the appliance, finds.
+async fn all(tx: &mut Work, sql: &str) -> Result<Vec<Row>, StoreError> {
+    tx.sql(sql).mine().rows().await
 }

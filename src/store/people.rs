@@ -1,6 +1,6 @@
 //! What people said to the daemon, and the account it is known to use: pauses, disowned claims.
 
-use super::error::{StoreError, failed};
+use super::StoreError;
 use super::{Store, rows};
 use crate::model::{AccountMark, SpecUid, Timestamp, VolumeId, VolumeName};
 
@@ -19,33 +19,34 @@ impl Store {
         const DOING: &str = "record a pause";
         let mut tx = self.write(DOING).await?;
         if let Some(name) = name {
-            let known: Option<String> =
-                sqlx::query_scalar("SELECT name FROM vd_specs WHERE name = ?")
-                    .bind(name.as_str())
-                    .fetch_optional(&mut *tx)
-                    .await
-                    .map_err(failed(DOING))?;
+            let known: Option<(String,)> = tx
+                .sql("SELECT name FROM vd_specs WHERE appliance = ? AND name = ?")
+                .mine()
+                .bind(name.as_str())
+                .first()
+                .await?;
             if known.is_none() {
                 return Ok(false);
             }
         }
         let name = name.map_or(rows::EVERYTHING, VolumeName::as_str);
-        sqlx::query("DELETE FROM vd_pauses WHERE name = ?")
+        tx.sql("DELETE FROM vd_pauses WHERE appliance = ? AND name = ?")
+            .mine()
             .bind(name)
-            .execute(&mut *tx)
-            .await
-            .map_err(failed(DOING))?;
-        sqlx::query(
-            "INSERT INTO vd_pauses (name, until_at, reason, paused_at) VALUES (?, ?, ?, ?)",
+            .execute()
+            .await?;
+        tx.sql(
+            "INSERT INTO vd_pauses (appliance, name, until_at, reason, paused_at) \
+             VALUES (?, ?, ?, ?, ?)",
         )
+        .mine()
         .bind(name)
         .bind(until.as_millis())
         .bind(reason)
         .bind(self.clock.now().wall.as_millis())
-        .execute(&mut *tx)
-        .await
-        .map_err(failed(DOING))?;
-        tx.commit().await.map_err(failed(DOING))?;
+        .execute()
+        .await?;
+        tx.commit().await?;
         Ok(true)
     }
 
@@ -57,13 +58,14 @@ impl Store {
     pub async fn resume(&self, name: Option<&VolumeName>) -> Result<bool, StoreError> {
         const DOING: &str = "end a pause";
         let mut tx = self.write(DOING).await?;
-        let deleted = sqlx::query("DELETE FROM vd_pauses WHERE name = ?")
+        let deleted = tx
+            .sql("DELETE FROM vd_pauses WHERE appliance = ? AND name = ?")
+            .mine()
             .bind(name.map_or(rows::EVERYTHING, VolumeName::as_str))
-            .execute(&mut *tx)
-            .await
-            .map_err(failed(DOING))?;
-        tx.commit().await.map_err(failed(DOING))?;
-        Ok(deleted.rows_affected() > 0)
+            .execute()
+            .await?;
+        tx.commit().await?;
+        Ok(deleted > 0)
     }
 
     /// Leaves the claims of specs alone that this store knows nothing of: their volumes belong
@@ -75,20 +77,23 @@ impl Store {
         const DOING: &str = "disown volumes";
         let mut tx = self.write(DOING).await?;
         for (uid, volume) in claims {
-            sqlx::query("DELETE FROM vd_disowned WHERE uid = ?")
+            tx.sql("DELETE FROM vd_disowned WHERE appliance = ? AND uid = ?")
+                .mine()
                 .bind(uid.to_string())
-                .execute(&mut *tx)
-                .await
-                .map_err(failed(DOING))?;
-            sqlx::query("INSERT INTO vd_disowned (uid, volume_id, disowned_at) VALUES (?, ?, ?)")
-                .bind(uid.to_string())
-                .bind(volume.to_string())
-                .bind(self.clock.now().wall.as_millis())
-                .execute(&mut *tx)
-                .await
-                .map_err(failed(DOING))?;
+                .execute()
+                .await?;
+            tx.sql(
+                "INSERT INTO vd_disowned (appliance, uid, volume_id, disowned_at) \
+                 VALUES (?, ?, ?, ?)",
+            )
+            .mine()
+            .bind(uid.to_string())
+            .bind(volume.to_string())
+            .bind(self.clock.now().wall.as_millis())
+            .execute()
+            .await?;
         }
-        tx.commit().await.map_err(failed(DOING))
+        tx.commit().await
     }
 
     /// Records the account that was seen to be the right one.
@@ -98,16 +103,16 @@ impl Store {
     pub async fn put_account(&self, account: &AccountMark) -> Result<(), StoreError> {
         const DOING: &str = "record the account";
         let mut tx = self.write(DOING).await?;
-        sqlx::query("DELETE FROM vd_account")
-            .execute(&mut *tx)
-            .await
-            .map_err(failed(DOING))?;
-        sqlx::query("INSERT INTO vd_account (one, mark, proven_at) VALUES (1, ?, ?)")
+        tx.sql("DELETE FROM vd_account WHERE appliance = ?")
+            .mine()
+            .execute()
+            .await?;
+        tx.sql("INSERT INTO vd_account (appliance, mark, proven_at) VALUES (?, ?, ?)")
+            .mine()
             .bind(account.as_str())
             .bind(self.clock.now().wall.as_millis())
-            .execute(&mut *tx)
-            .await
-            .map_err(failed(DOING))?;
-        tx.commit().await.map_err(failed(DOING))
+            .execute()
+            .await?;
+        tx.commit().await
     }
 }

@@ -4,9 +4,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{FromRow, Row};
-
+use super::db::{Columns, Row};
 use super::journal::{JournalRow, Settled};
 use crate::model::action::Mark;
 use crate::model::desired::Generation;
@@ -34,22 +32,19 @@ pub struct Skipped {
 pub(super) type Unreadable = String;
 
 /// Understands each row by itself; `skipped` gets those that cannot be.
-pub(super) fn each<T, V>(
+pub(super) fn each<T: Columns, V>(
     table: &'static str,
-    rows: &[SqliteRow],
+    rows: &[Row],
     skipped: &mut Vec<Skipped>,
     decode: impl Fn(T) -> Result<V, Unreadable>,
-) -> Vec<V>
-where
-    T: for<'r> FromRow<'r, SqliteRow>,
-{
+) -> Vec<V> {
     let mut values = Vec::with_capacity(rows.len());
     for row in rows {
-        match T::from_row(row).map_err(text).and_then(&decode) {
+        match row.read().map_err(text).and_then(&decode) {
             Ok(value) => values.push(value),
             Err(reason) => skipped.push(Skipped {
                 table,
-                key: row.try_get(0).unwrap_or_else(|_| "?".to_owned()),
+                key: row.text(0).unwrap_or_else(|| "?".to_owned()),
                 reason,
             }),
         }
@@ -106,13 +101,13 @@ pub(super) struct Head {
     pub(super) manifest: String,
 }
 
-/// Reads `uid, generation, manifest`.
-pub(super) fn head(row: &SqliteRow) -> Result<Head, Unreadable> {
-    let column = |name: &str| row.try_get::<String, _>(name).map_err(text);
+/// Reads `name, uid, generation, manifest`.
+pub(super) fn head(row: &Row) -> Result<Head, Unreadable> {
+    let (_, uid, generation, manifest): (String, String, i64, String) = row.read().map_err(text)?;
     Ok(Head {
-        uid: parse(&column("uid")?)?,
-        generation: generation(row.try_get("generation").map_err(text)?)?,
-        manifest: column("manifest")?,
+        uid: parse(&uid)?,
+        generation: self::generation(generation)?,
+        manifest,
     })
 }
 

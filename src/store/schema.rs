@@ -1,39 +1,28 @@
 //! The numbered migrations, and bringing a store up to the last of them.
 
-use sqlx::{Connection, SqliteConnection};
-
-use super::error::{StoreError, failed, primary_code};
+use super::db::Pool;
+use super::error::StoreError;
+use super::location::Appliance;
 use crate::model::Timestamp;
 
 /// Every migration, oldest first; its version is its position, from 1. Never edited once
 /// released: only appended to.
-const MIGRATIONS: [(&str, &str); 3] = [
-    ("tables", include_str!("../../migrations/0001_tables.sql")),
-    (
-        "intent_indexes",
-        include_str!("../../migrations/0002_intent_indexes.sql"),
-    ),
-    ("people", include_str!("../../migrations/0003_people.sql")),
-];
+const MIGRATIONS: [(&str, &str); 1] =
+    [("tables", include_str!("../../migrations/0001_tables.sql"))];
 
 /// The schema this version writes.
 pub(super) const KNOWN: i64 = MIGRATIONS.len() as i64;
 
 const DOING: &str = "migrate the store";
 
-/// Brings the store to [`KNOWN`]. Running it again changes nothing.
+/// Brings the store to [`KNOWN`]. Running it again changes nothing, and a store that is there
+/// already is only read: its user need not be allowed to make tables.
 pub(super) async fn migrate(
-    connection: &mut SqliteConnection,
+    pool: &Pool,
+    appliance: &Appliance,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::raw_sql(
-        "CREATE TABLE IF NOT EXISTS vd_migrations (\
-         version BIGINT NOT NULL PRIMARY KEY, name VARCHAR(64) NOT NULL, applied_at BIGINT NOT NULL)",
-    )
-    .execute(&mut *connection)
-    .await
-    .map_err(failed(DOING))?;
-    let found = version(connection).await.map_err(failed(DOING))?;
+    let found = found(pool, appliance).await?;
     if found > KNOWN {
         return Err(StoreError::NewerSchema {
             found,
@@ -42,37 +31,46 @@ pub(super) async fn migrate(
     }
     for (version, (name, sql)) in (1_i64..).zip(MIGRATIONS) {
         if version > found {
-            apply(connection, version, name, sql, at)
-                .await
-                .map_err(failed(DOING))?;
+            apply(pool, appliance, version, name, sql, at).await?;
         }
     }
     Ok(())
 }
 
 /// Applies one migration and records it. Atomic on SQLite; where DDL commits by itself, a
-/// cut-short migration is run again, which its IF NOT EXISTS allow.
+/// cut-short migration is run again, which its IF NOT EXISTS allow. Two daemons may do so at once.
 async fn apply(
-    connection: &mut SqliteConnection,
+    pool: &Pool,
+    appliance: &Appliance,
     version: i64,
     name: &'static str,
     sql: &'static str,
     at: Timestamp,
-) -> Result<(), sqlx::Error> {
-    let mut tx = connection.begin().await?;
-    sqlx::raw_sql(sql).execute(&mut *tx).await?;
-    sqlx::query("INSERT INTO vd_migrations (version, name, applied_at) VALUES (?, ?, ?)")
+) -> Result<(), StoreError> {
+    let mut tx = pool.begin(appliance, DOING).await?;
+    tx.script(
+        "CREATE TABLE IF NOT EXISTS vd_migrations (\
+         version BIGINT NOT NULL PRIMARY KEY, name VARCHAR(64) NOT NULL, applied_at BIGINT NOT NULL)",
+    )
+    .await?;
+    tx.script(sql).await?;
+    let recorded = tx
+        .sql("INSERT INTO vd_migrations (version, name, applied_at) VALUES (?, ?, ?)")
         .bind(version)
         .bind(name)
         .bind(at.as_millis())
-        .execute(&mut *tx)
-        .await?;
-    tx.commit().await
+        .execute()
+        .await;
+    match recorded {
+        Ok(_) => tx.commit().await,
+        Err(error) if error.is_unique_violation() => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Refuses a store that this version cannot read as it is.
-pub(super) async fn check(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    let (found, known) = (found(connection).await?, KNOWN);
+pub(super) async fn check(pool: &Pool, appliance: &Appliance) -> Result<(), StoreError> {
+    let (found, known) = (found(pool, appliance).await?, KNOWN);
     match found.cmp(&known) {
         std::cmp::Ordering::Less => Err(StoreError::OlderSchema { found, known }),
         std::cmp::Ordering::Equal => Ok(()),
@@ -81,18 +79,18 @@ pub(super) async fn check(connection: &mut SqliteConnection) -> Result<(), Store
 }
 
 /// The schema of a store that may have none: then 0.
-pub(super) async fn found(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
-    match version(connection).await {
-        Ok(found) => Ok(found),
-        // SQLITE_ERROR: there is no such table, hence no schema.
-        Err(error) if primary_code(&error) == Some(1) => Ok(0),
-        Err(error) => Err(failed("read the store's schema")(error)),
+pub(super) async fn found(pool: &Pool, appliance: &Appliance) -> Result<i64, StoreError> {
+    let mut tx = pool.begin(appliance, "read the store's schema").await?;
+    let newest = tx
+        .sql("SELECT MAX(version) FROM vd_migrations")
+        .first::<(Option<i64>,)>()
+        .await;
+    match newest {
+        Ok(newest) => {
+            tx.commit().await?;
+            Ok(newest.and_then(|(version,)| version).unwrap_or(0))
+        }
+        Err(error) if error.is_no_such_table() => Ok(0),
+        Err(error) => Err(error),
     }
-}
-
-async fn version(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
-    let newest: Option<i64> = sqlx::query_scalar("SELECT MAX(version) FROM vd_migrations")
-        .fetch_one(connection)
-        .await?;
-    Ok(newest.unwrap_or(0))
 }

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sqlx::{QueryBuilder, Row};
 use uuid::Uuid;
 
-use super::error::{StoreError, failed};
+use super::Store;
+use super::StoreError;
+use super::db::Work;
 use super::rows::{self, Head, Skipped, Unreadable};
-use super::{Store, Write};
 use crate::model::{
     AcceptedDocument, DesiredVolume, Presence, SourceChange, SourceFile, SpecUid, Timestamp,
     VolumeName,
@@ -55,24 +55,22 @@ impl Store {
         let mut tx = self.write(DOING).await?;
         let mut result = Accepted::default();
         for documents in accepted.chunks(ROWS) {
-            store(&mut tx, documents, at, &mut result)
-                .await
-                .map_err(failed(DOING))?;
+            store(&mut tx, documents, at, &mut result).await?;
         }
         for name in abandoned {
-            abandon(&mut tx, name).await.map_err(failed(DOING))?;
+            abandon(&mut tx, name).await?;
         }
         for files in files.chunks(ROWS) {
-            put_files(&mut tx, files).await.map_err(failed(DOING))?;
+            put_files(&mut tx, files).await?;
         }
         for path in forgotten {
-            sqlx::query("DELETE FROM vd_source_files WHERE path = ?")
+            tx.sql("DELETE FROM vd_source_files WHERE appliance = ? AND path = ?")
+                .mine()
                 .bind(path)
-                .execute(&mut *tx)
-                .await
-                .map_err(failed(DOING))?;
+                .execute()
+                .await?;
         }
-        tx.commit().await.map_err(failed(DOING))?;
+        tx.commit().await?;
         Ok(result)
     }
 
@@ -89,28 +87,28 @@ impl Store {
         let mut tx = self.write(DOING).await?;
         for (name, counted) in counted {
             let millis = i64::try_from(counted.as_millis()).unwrap_or(i64::MAX);
-            sqlx::query(
+            tx.sql(
                 "UPDATE vd_specs SET counted_ms = ? \
-                 WHERE name = ? AND abandoned = 1 AND counted_ms < ?",
+                 WHERE appliance = ? AND name = ? AND abandoned = 1 AND counted_ms < ?",
             )
             .bind(millis)
+            .mine()
             .bind(name.as_str())
             .bind(millis)
-            .execute(&mut *tx)
-            .await
-            .map_err(failed(DOING))?;
+            .execute()
+            .await?;
         }
-        tx.commit().await.map_err(failed(DOING))
+        tx.commit().await
     }
 }
 
 /// Stores documents of different names, and says in `result` what became of each.
 async fn store(
-    tx: &mut Write,
+    tx: &mut Work,
     accepted: &[AcceptedDocument],
     at: Timestamp,
     result: &mut Accepted,
-) -> Result<(), sqlx::Error> {
+) -> Result<(), StoreError> {
     let mut stored = heads(tx, accepted).await?;
     let mut new = Vec::new();
     let mut versions = Vec::new();
@@ -164,142 +162,157 @@ async fn store(
 
 /// What is stored of the names of `accepted`.
 async fn heads(
-    tx: &mut Write,
+    tx: &mut Work,
     accepted: &[AcceptedDocument],
-) -> Result<BTreeMap<String, Result<Head, Unreadable>>, sqlx::Error> {
-    let mut query =
-        QueryBuilder::new("SELECT name, uid, generation, manifest FROM vd_specs WHERE name IN (");
-    let mut names = query.separated(", ");
-    for document in accepted {
-        names.push_bind(document.document.name.as_str());
-    }
-    query.push(")");
-    let read = query.build().fetch_all(&mut **tx).await?;
-    read.iter()
-        .map(|row| Ok((row.try_get("name")?, rows::head(row))))
-        .collect()
+) -> Result<BTreeMap<String, Result<Head, Unreadable>>, StoreError> {
+    let names = accepted
+        .iter()
+        .map(|document| document.document.name.as_str().into());
+    let read = tx
+        .sql(
+            "SELECT name, uid, generation, manifest FROM vd_specs WHERE appliance = ? AND name IN ",
+        )
+        .mine()
+        .list(names)
+        .rows()
+        .await?;
+    let heads = read.iter();
+    Ok(heads
+        .map(|row| (row.text(0).unwrap_or_default(), rows::head(row)))
+        .collect())
 }
 
 /// Stores names that are new; `new` gives the place of each among `volumes`, and its manifest.
 async fn insert(
-    tx: &mut Write,
+    tx: &mut Work,
     volumes: &[DesiredVolume],
     new: &[(usize, String)],
     at: Timestamp,
-) -> Result<(), sqlx::Error> {
+) -> Result<(), StoreError> {
     if new.is_empty() {
         return Ok(());
     }
-    let mut query = QueryBuilder::new(
-        "INSERT INTO vd_specs (name, uid, generation, owner, manifest, accepted_at, abandoned, \
-                               counted_ms) ",
+    let mut query = tx.sql(
+        "INSERT INTO vd_specs (appliance, name, uid, generation, owner, manifest, accepted_at, \
+                               abandoned, counted_ms) VALUES ",
     );
-    query.push_values(new, |mut row, (index, manifest)| {
+    for (index, manifest) in new {
         let volume = &volumes[*index];
-        row.push_bind(volume.name().as_str())
-            .push_bind(volume.uid.to_string())
-            .push_bind(volume.generation.cast_signed())
-            .push_bind(volume.owner.to_string())
-            .push_bind(manifest)
-            .push_bind(at.as_millis())
-            .push("0")
-            .push("0");
-    });
-    query.build().execute(&mut **tx).await?;
+        query = query.row([
+            volume.name().as_str().into(),
+            volume.uid.to_string().into(),
+            volume.generation.cast_signed().into(),
+            volume.owner.to_string().into(),
+            manifest.into(),
+            at.as_millis().into(),
+            0.into(),
+            0.into(),
+        ]);
+    }
+    query.execute().await?;
     Ok(())
 }
-
 /// The same manifest is written again, or elsewhere.
-async fn redeclare(tx: &mut Write, volume: &DesiredVolume) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE vd_specs SET owner = ?, abandoned = 0, counted_ms = 0 WHERE name = ?")
-        .bind(volume.owner.to_string())
-        .bind(volume.name().as_str())
-        .execute(&mut **tx)
-        .await?;
+async fn redeclare(tx: &mut Work, volume: &DesiredVolume) -> Result<(), StoreError> {
+    tx.sql(
+        "UPDATE vd_specs SET owner = ?, abandoned = 0, counted_ms = 0 \
+         WHERE appliance = ? AND name = ?",
+    )
+    .bind(volume.owner.to_string())
+    .mine()
+    .bind(volume.name().as_str())
+    .execute()
+    .await?;
     Ok(())
 }
 
 /// Another manifest of a known name.
 async fn update(
-    tx: &mut Write,
+    tx: &mut Work,
     volume: &DesiredVolume,
     manifest: &str,
     at: Timestamp,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
+) -> Result<(), StoreError> {
+    tx.sql(
         "UPDATE vd_specs SET generation = ?, owner = ?, manifest = ?, accepted_at = ?, \
                              abandoned = 0, counted_ms = 0 \
-         WHERE name = ?",
+         WHERE appliance = ? AND name = ?",
     )
     .bind(volume.generation.cast_signed())
     .bind(volume.owner.to_string())
     .bind(manifest)
     .bind(at.as_millis())
+    .mine()
     .bind(volume.name().as_str())
-    .execute(&mut **tx)
+    .execute()
     .await?;
     Ok(())
 }
 
 /// Adds to the history of names, and drops the oldest version of each that has too many.
 async fn keep_versions(
-    tx: &mut Write,
+    tx: &mut Work,
     volumes: &[DesiredVolume],
     versions: &[(usize, String)],
     at: Timestamp,
-) -> Result<(), sqlx::Error> {
+) -> Result<(), StoreError> {
     if versions.is_empty() {
         return Ok(());
     }
-    let mut query = QueryBuilder::new(
-        "INSERT INTO vd_spec_versions (name, generation, manifest, accepted_at) ",
+    let mut query = tx.sql(
+        "INSERT INTO vd_spec_versions (appliance, name, generation, manifest, accepted_at) VALUES ",
     );
-    query.push_values(versions, |mut row, (index, manifest)| {
+    for (index, manifest) in versions {
         let volume = &volumes[*index];
-        row.push_bind(volume.name().as_str())
-            .push_bind(volume.generation.cast_signed())
-            .push_bind(manifest)
-            .push_bind(at.as_millis());
-    });
-    query.build().execute(&mut **tx).await?;
+        query = query.row([
+            volume.name().as_str().into(),
+            volume.generation.cast_signed().into(),
+            manifest.into(),
+            at.as_millis().into(),
+        ]);
+    }
+    query.execute().await?;
     for (index, _) in versions {
         let volume = &volumes[*index];
         let generation = volume.generation.cast_signed();
         if generation > VERSIONS_KEPT {
-            sqlx::query("DELETE FROM vd_spec_versions WHERE name = ? AND generation <= ?")
-                .bind(volume.name().as_str())
-                .bind(generation.saturating_sub(VERSIONS_KEPT))
-                .execute(&mut **tx)
-                .await?;
+            tx.sql(
+                "DELETE FROM vd_spec_versions WHERE appliance = ? AND name = ? AND generation <= ?",
+            )
+            .mine()
+            .bind(volume.name().as_str())
+            .bind(generation.saturating_sub(VERSIONS_KEPT))
+            .execute()
+            .await?;
         }
     }
     Ok(())
 }
 
 /// Begins to count towards the grace period; a name that is abandoned already counts on.
-async fn abandon(tx: &mut Write, name: &VolumeName) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "UPDATE vd_specs SET abandoned = 1, counted_ms = 0 WHERE name = ? AND abandoned = 0",
+async fn abandon(tx: &mut Work, name: &VolumeName) -> Result<(), StoreError> {
+    tx.sql(
+        "UPDATE vd_specs SET abandoned = 1, counted_ms = 0 \
+         WHERE appliance = ? AND name = ? AND abandoned = 0",
     )
+    .mine()
     .bind(name.as_str())
-    .execute(&mut **tx)
+    .execute()
     .await?;
     Ok(())
 }
 
 /// Writes the rows of `files` anew.
-async fn put_files(tx: &mut Write, files: &[SourceFile]) -> Result<(), sqlx::Error> {
-    let mut query = QueryBuilder::new("DELETE FROM vd_source_files WHERE path IN (");
-    let mut paths = query.separated(", ");
-    for file in files {
-        paths.push_bind(&file.path);
-    }
-    query.push(")");
-    query.build().execute(&mut **tx).await?;
-    let mut query = QueryBuilder::new(
-        "INSERT INTO vd_source_files (path, hash, device, state, problems, since) ",
+async fn put_files(tx: &mut Work, files: &[SourceFile]) -> Result<(), StoreError> {
+    tx.sql("DELETE FROM vd_source_files WHERE appliance = ? AND path IN ")
+        .mine()
+        .list(files.iter().map(|file| (&file.path).into()))
+        .execute()
+        .await?;
+    let mut query = tx.sql(
+        "INSERT INTO vd_source_files (appliance, path, hash, device, state, problems, since) VALUES ",
     );
-    query.push_values(files, |mut row, file| {
+    for file in files {
         let SourceFile {
             path,
             hash,
@@ -308,13 +321,15 @@ async fn put_files(tx: &mut Write, files: &[SourceFile]) -> Result<(), sqlx::Err
             problems,
             since,
         } = file;
-        row.push_bind(path)
-            .push_bind(hash)
-            .push_bind(device.cast_signed())
-            .push_bind(state.as_str())
-            .push_bind(rows::to_json(problems))
-            .push_bind(since.as_millis());
-    });
-    query.build().execute(&mut **tx).await?;
+        query = query.row([
+            path.into(),
+            hash.into(),
+            device.cast_signed().into(),
+            state.as_str().into(),
+            rows::to_json(problems).into(),
+            since.as_millis().into(),
+        ]);
+    }
+    query.execute().await?;
     Ok(())
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 use uuid::Uuid;
 
+use super::mariadb_server::{Database, database};
 use super::*;
 use crate::clock::ManualClock;
 use crate::model::action::{Claim, Mark};
@@ -22,6 +23,8 @@ use crate::model::{
     SpecUid, Timestamp, VmId, VolumeDocument, VolumeId, VolumeName, ZoneId,
 };
 
+mod server;
+
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 const LATER: Timestamp = Timestamp::from_millis(1_800_000_060_000);
 
@@ -33,15 +36,34 @@ fn clock() -> Arc<ManualClock> {
 }
 
 async fn memory() -> Store {
-    Store::open("sqlite::memory:", clock()).await.unwrap()
+    let location = Location::local("sqlite::memory:").unwrap();
+    Store::open(&location, clock()).await.unwrap()
+}
+
+async fn server() -> Store {
+    let database = database().await;
+    Store::open(&of(&database, "local"), clock()).await.unwrap()
+}
+
+/// The part of `appliance` in a database.
+fn of(database: &Database, appliance: &str) -> Location {
+    let appliance = appliance.parse().unwrap();
+    Location::new(&database.url, appliance, &database.lock_dir).unwrap()
 }
 
 async fn open(path: &Path) -> Result<Store, StoreError> {
-    Store::open(&url(path), clock()).await
+    Store::open(&at(path), clock()).await
 }
 
-fn url(path: &Path) -> String {
-    format!("sqlite://{}", path.display())
+fn at(path: &Path) -> Location {
+    Location::local(&format!("sqlite://{}", path.display())).unwrap()
+}
+
+/// Executes what the store itself never would.
+async fn raw(store: &Store, sql: &'static str) {
+    let mut tx = store.read("test").await.unwrap();
+    tx.script(sql).await.unwrap();
+    tx.commit().await.unwrap();
 }
 
 fn name(text: &str) -> VolumeName {
@@ -181,21 +203,30 @@ fn all() -> IntentFilter {
     }
 }
 
-/// Runs every function of [`contract`] on an empty store of its own.
+/// Runs every function of [`contract`] on an empty store of its own, on either database.
 macro_rules! contract {
-    ($open:expr; $($name:ident)*) => {
-        $(#[tokio::test]
-        async fn $name() {
-            contract::$name($open.await).await;
-        })*
+    ($($name:ident)*) => {
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $name() {
+                super::contract::$name(super::memory().await).await;
+            })*
+        }
+        mod mariadb {
+            $(#[tokio::test]
+            async fn $name() {
+                super::contract::$name(super::server().await).await;
+            })*
+        }
     };
 }
 
-contract! { memory();
+contract! {
     a_new_store_remembers_nothing_but_itself
     specs_keep_their_uid_and_count_real_changes
     an_abandoned_spec_counts_and_returns
     file_states_are_kept_and_forgotten
+    texts_differ_by_case_and_by_spaces_and_are_kept_whole
     history_is_bounded
     an_intent_is_read_back_as_it_was_written
     one_unsettled_intent_for_each_name_and_volume
@@ -352,18 +383,45 @@ mod contract {
         assert_eq!(store.load().await.unwrap().files, [b]);
     }
 
+    pub async fn texts_differ_by_case_and_by_spaces_and_are_kept_whole(store: Store) {
+        let paths = [
+            "/specs/a.yaml",
+            "/specs/A.yaml",
+            "/specs/a.yaml ",
+            "/specs/ä\u{1F600}",
+        ];
+        let mut files = paths.map(|path| file(path, FileState::Accepted, &["\u{1F600} \\ ' \""]));
+        for _again in 0..2 {
+            let change = SourceChange {
+                files: files.to_vec(),
+                ..SourceChange::default()
+            };
+            store.accept(&change, NOW).await.unwrap();
+        }
+        files.sort_by(|left, right| left.path.cmp(&right.path));
+        assert_eq!(store.load().await.unwrap().files, files);
+        let forgets = SourceChange {
+            forgotten: vec![paths[2].to_owned()],
+            ..SourceChange::default()
+        };
+        store.accept(&forgets, NOW).await.unwrap();
+        let left = store.load().await.unwrap().files;
+        assert!(left.iter().any(|file| file.path == paths[0]), "{left:?}");
+        assert_eq!(left.len(), 3);
+    }
+
     pub async fn history_is_bounded(store: Store) {
         for gib in 1..=25 {
             let next = accepts(vec![document("a", gib, "/specs/a.yaml")]);
             store.accept(&next, NOW).await.unwrap();
         }
-        let kept: (i64, i64, i64) = sqlx::query_as(
-            "SELECT COUNT(*), MIN(generation), MAX(generation) FROM vd_spec_versions",
-        )
-        .fetch_one(&store.pool)
-        .await
-        .unwrap();
-        assert_eq!(kept, (20, 6, 25));
+        let mut tx = store.read("test").await.unwrap();
+        let kept: Option<(i64, i64, i64)> = tx
+            .sql("SELECT COUNT(*), MIN(generation), MAX(generation) FROM vd_spec_versions")
+            .first()
+            .await
+            .unwrap();
+        assert_eq!(kept, Some((20, 6, 25)));
     }
 
     pub async fn an_intent_is_read_back_as_it_was_written(store: Store) {
@@ -795,16 +853,17 @@ mod contract {
         with_spec(&store, "a").await;
         let open = intent(1, "a", attach(1));
         store.begin(&open).await.unwrap();
-        sqlx::raw_sql("UPDATE vd_lease SET epoch = epoch + 1, holder = 'process 7'")
-            .execute(&store.pool)
-            .await
-            .unwrap();
+        raw(
+            &store,
+            "UPDATE vd_lease SET epoch = epoch + 1, holder = 'process 7'",
+        )
+        .await;
         let before = store.load().await.unwrap();
         let none = Effects::default();
         let export: ExportName = "x".parse().unwrap();
         let change = accepts(vec![document("b", 1, "/specs/b.yaml")]);
         let results = [
-            store.begin(&intent(2, "a", attach(2))).await,
+            store.begin(&intent(2, "a", attach(2))).await.map(drop),
             store.submitted(open.id, job(1)).await,
             store.settle(&open, &CREATED, &none, NOW).await,
             store.claim_export_name(&export, volume(1)).await.map(drop),
@@ -824,8 +883,7 @@ mod contract {
 
     pub async fn a_dropped_write_changes_nothing(store: Store) {
         let mut tx = store.write("test").await.unwrap();
-        sqlx::query("INSERT INTO vd_views (volume_id, view) VALUES ('x', 'y')")
-            .execute(&mut *tx)
+        tx.script("INSERT INTO vd_views VALUES ('local', 'x', 'y')")
             .await
             .unwrap();
         drop(tx);
@@ -844,11 +902,11 @@ mod contract {
         for sql in [
             "UPDATE vd_specs SET manifest = '{' WHERE name = 'a'",
             "UPDATE vd_intents SET action = '{\"kind\":\"Shred\"}' WHERE name = 'c'",
-            "INSERT INTO vd_placements VALUES ('not an id', 'x', 0)",
-            "INSERT INTO vd_views VALUES ('00000000-0000-0000-0000-000000000001', '{}')",
-            "INSERT INTO vd_source_files VALUES ('/specs/z', '', 0, 'Odd', '[]', 0)",
+            "INSERT INTO vd_placements VALUES ('local', 'not an id', 'x', 0)",
+            "INSERT INTO vd_views VALUES ('local', '00000000-0000-0000-0000-000000000001', '{}')",
+            "INSERT INTO vd_source_files VALUES ('local', '/specs/z', '', 0, 'Odd', '[]', 0)",
         ] {
-            sqlx::raw_sql(sql).execute(&store.pool).await.unwrap();
+            raw(&store, sql).await;
         }
         let loaded = store.load().await.unwrap();
         let desired: Vec<_> = loaded.desired.iter().map(|v| v.name().as_str()).collect();
@@ -881,10 +939,11 @@ mod contract {
 
     pub async fn a_binding_that_cannot_be_read_never_looks_unbound(store: Store) {
         with_spec(&store, "a").await;
-        sqlx::raw_sql("INSERT INTO vd_bindings VALUES ('a', 'garbage', '', 'created', 0)")
-            .execute(&store.pool)
-            .await
-            .unwrap();
+        raw(
+            &store,
+            "INSERT INTO vd_bindings VALUES ('local', 'a', 'garbage', '', 'created', 0)",
+        )
+        .await;
         let loaded = store.load().await.unwrap();
         assert_eq!(loaded.desired, []);
         assert_eq!(loaded.skipped[0].table, "vd_bindings");
@@ -902,10 +961,11 @@ mod contract {
             file("/specs/b.yaml", FileState::Accepted, &[]),
         ];
         store.accept(&change, NOW).await.unwrap();
-        sqlx::raw_sql("UPDATE vd_specs SET generation = 'x' WHERE name = 'a'")
-            .execute(&store.pool)
-            .await
-            .unwrap();
+        raw(
+            &store,
+            "UPDATE vd_specs SET generation = -1 WHERE name = 'a'",
+        )
+        .await;
         let files = store.load().await.unwrap().files;
         assert_eq!(
             (files[0].hash.as_str(), files[1].hash.as_str()),
@@ -954,13 +1014,13 @@ async fn what_begin_returned_from_is_on_disk() {
     let again = open(&crashed).await.unwrap();
     let loaded = again.load().await.unwrap();
     assert_eq!(loaded.memory.intents[&name("a")], intent);
-    let mode: (String, i64) = sqlx::query_as(
-        "SELECT journal_mode, synchronous FROM pragma_journal_mode, pragma_synchronous",
-    )
-    .fetch_one(&again.pool)
-    .await
-    .unwrap();
-    assert_eq!(mode, ("wal".to_owned(), 2), "2 is FULL");
+    let mut tx = again.read("test").await.unwrap();
+    let mode: Option<(String, i64)> = tx
+        .sql("SELECT journal_mode, synchronous FROM pragma_journal_mode, pragma_synchronous")
+        .first()
+        .await
+        .unwrap();
+    assert_eq!(mode, Some(("wal".to_owned(), 2)), "2 is FULL");
 }
 
 #[tokio::test]
@@ -1000,7 +1060,7 @@ async fn a_deleted_lock_file_does_not_make_two_writers() {
 async fn readers_need_no_daemon_disturb_none_and_write_nothing() {
     let dir = directory();
     let path = dir.path().join("state.db");
-    let missing = Store::open_read_only(&url(&path)).await.unwrap_err();
+    let missing = Store::open_read_only(&at(&path)).await.unwrap_err();
     assert!(
         matches!(missing, StoreError::CannotOpen { .. }),
         "{missing}"
@@ -1009,7 +1069,7 @@ async fn readers_need_no_daemon_disturb_none_and_write_nothing() {
 
     let store = open(&path).await.unwrap();
     with_spec(&store, "a").await;
-    let reader = Store::open_read_only(&url(&path)).await.unwrap();
+    let reader = Store::open_read_only(&at(&path)).await.unwrap();
     assert_eq!(
         (reader.instance(), reader.epoch()),
         (store.instance(), None)
@@ -1022,7 +1082,7 @@ async fn readers_need_no_daemon_disturb_none_and_write_nothing() {
     reader.close().await;
     store.close().await;
 
-    let reader = Store::open_read_only(&url(&path)).await.unwrap();
+    let reader = Store::open_read_only(&at(&path)).await.unwrap();
     assert_eq!(reader.load().await.unwrap().desired.len(), 2);
 }
 
@@ -1031,10 +1091,7 @@ async fn another_schema_is_refused_and_left_alone() {
     let dir = directory();
     let path = dir.path().join("state.db");
     let store = open(&path).await.unwrap();
-    let set = async |store: &Store, sql: &'static str| {
-        sqlx::raw_sql(sql).execute(&store.pool).await.unwrap();
-    };
-    set(&store, "INSERT INTO vd_migrations VALUES (99, 'future', 0)").await;
+    raw(&store, "INSERT INTO vd_migrations VALUES (99, 'future', 0)").await;
     store.close().await;
     let bytes = std::fs::read(&path).unwrap();
     let newer = open(&path).await.unwrap_err();
@@ -1048,13 +1105,13 @@ async fn another_schema_is_refused_and_left_alone() {
         ),
         "{newer}"
     );
-    let newer = Store::open_read_only(&url(&path)).await.unwrap_err();
+    let newer = Store::open_read_only(&at(&path)).await.unwrap_err();
     assert!(matches!(newer, StoreError::NewerSchema { .. }), "{newer}");
     assert_eq!(std::fs::read(&path).unwrap(), bytes, "not a byte changed");
 
     let empty = dir.path().join("empty.db");
     std::fs::write(&empty, "").unwrap();
-    let older = Store::open_read_only(&url(&empty)).await.unwrap_err();
+    let older = Store::open_read_only(&at(&empty)).await.unwrap_err();
     assert!(
         matches!(
             older,
@@ -1074,10 +1131,7 @@ async fn a_migration_that_was_cut_short_is_run_again() {
     let store = open(&path).await.unwrap();
     with_spec(&store, "a").await;
     // As a database that commits each DDL statement by itself could be left.
-    sqlx::raw_sql("DELETE FROM vd_migrations; DROP TABLE vd_views;")
-        .execute(&store.pool)
-        .await
-        .unwrap();
+    raw(&store, "DELETE FROM vd_migrations; DROP TABLE vd_views;").await;
     store.close().await;
     let store = open(&path).await.unwrap();
     assert_eq!(store.load().await.unwrap().desired.len(), 1);
@@ -1110,15 +1164,12 @@ async fn a_full_disk_is_named_and_leaves_nothing_half_done() {
     let store = memory().await;
     with_spec(&store, "a").await;
     // SQLite answers SQLITE_FULL just as it does when the disk is.
-    let pages: i64 = sqlx::query_scalar("PRAGMA page_count")
-        .fetch_one(&store.pool)
-        .await
-        .unwrap();
+    let mut tx = store.read("test").await.unwrap();
+    let pages = tx.sql("PRAGMA page_count").first().await.unwrap();
+    let (pages,): (i64,) = pages.unwrap();
     let limit = format!("PRAGMA max_page_count = {pages}");
-    sqlx::raw_sql(sqlx::AssertSqlSafe(limit))
-        .execute(&store.pool)
-        .await
-        .unwrap();
+    tx.sql(&limit).rows().await.unwrap();
+    tx.commit().await.unwrap();
     let before = store.load().await.unwrap().desired;
     let many = (0..2000).map(|n| document(&format!("v{n}"), 1, "/specs/b.yaml"));
     let error = store

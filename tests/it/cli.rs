@@ -186,6 +186,7 @@ fn a_store_is_taken_over_only_from_the_vm_it_belongs_to() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let url = format!("sqlite://{}", path.display());
+        let url = volume_daemon::store::Location::local(&url).expect("a file");
         let clock = std::sync::Arc::new(volume_daemon::clock::SystemClock);
         let store = volume_daemon::store::Store::open(&url, clock).await;
         let store = store.expect("a new store");

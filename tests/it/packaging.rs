@@ -138,7 +138,11 @@ fn the_units_fit_the_defaults_and_each_other() {
     let runtime = format!("/run/{}", setting(NBD, "RuntimeDirectory")[0]);
     assert_eq!(config.nbd.qmp.parent(), Some(runtime.as_ref()));
     let state = format!("/var/lib/{}/", setting(DAEMON, "StateDirectory")[0]);
-    assert!(config.store.url.contains(&state), "{}", config.store.url);
+    assert!(
+        config.store.url.to_string().contains(&state),
+        "{}",
+        config.store.url
+    );
     // What /proc/PID/fd needs.
     for key in [
         "User",

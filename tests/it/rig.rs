@@ -28,7 +28,7 @@ use volume_daemon::reconcile::{Core, Effect, Event, Pace, Seen, execute};
 use volume_daemon::sim::host::{HostDir, HostDisk, disks_of};
 use volume_daemon::sim::world::{ADMIN_API_KEY, ADMIN_SECRET_KEY, Latencies, Settings};
 use volume_daemon::sim::{Fault, Front, Operation, SimTime, World};
-use volume_daemon::store::{Loaded, Store};
+use volume_daemon::store::{Loaded, Location, Store};
 
 use cloud::CloudTime;
 pub use cloud::SimTransport;
@@ -148,7 +148,8 @@ impl Rig {
         let path = self.root.path().join("store.db");
         let url = format!("sqlite://{}", path.display());
         let clock: Arc<dyn Clock> = self.clock.clone();
-        let store = Store::open(&url, Arc::clone(&clock))
+        let location = Location::local(&url).expect("a file");
+        let store = Store::open(&location, Arc::clone(&clock))
             .await
             .expect("a store");
         let Loaded {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::cloudstack::CloudStackError;
 use crate::cloudstack::probe::{Greeting, OfferingFacts, VmFacts, ZoneFacts};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::model::desired::VolumeDocument;
 use crate::model::observed::CloudVolume;
 use crate::model::{Reading, VmId};
@@ -214,10 +214,21 @@ pub(super) enum Control {
     Asked(Look<Result<ServerFacts, NbdError>>),
 }
 
+/// Why the store cannot be looked at.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StoreProblem {
+    /// The settings name none.
+    #[error(transparent)]
+    Settings(#[from] ConfigError),
+    /// It is not usable.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// What the daemon needs for itself.
 #[derive(Debug)]
 pub(super) struct Daemon {
-    pub store: Look<Result<Examined, StoreError>>,
+    pub store: Look<Result<Examined, StoreProblem>>,
     /// Whether something answers where the API is to be; an error is why it is not even tried.
     pub api: Look<Result<bool, String>>,
 }

@@ -104,7 +104,7 @@ pub(super) async fn gather(
     let served = async {
         let daemon = daemon(watch, config).await;
         let holder = match &daemon.store {
-            Look::Done(Ok(found)) => found.holder,
+            Look::Done(Ok(found)) => found.holder.clone(),
             Look::Done(Err(_)) | Look::Late(_) | Look::Needs(_) => Holder::Nobody,
         };
         (nbd::gather(watch, config, holder).await, daemon)
@@ -134,10 +134,12 @@ fn known(reading: &Reading<VmId>) -> Option<VmId> {
 }
 
 async fn daemon(watch: &Watch, config: &Config) -> Daemon {
-    let url = config.store.url.clone();
+    let location = config.store.location();
     // On a thread of its own: it asks the file system, which may hang.
     let runtime = tokio::runtime::Handle::current();
-    let store = watch.blocking("store", move || runtime.block_on(examine(&url)));
+    let store = watch.blocking("store", move || {
+        runtime.block_on(async { Ok(examine(&location?).await?) })
+    });
     let api = watch.look("daemon", nbd::listens(&config.api.listen));
     let (store, api) = tokio::join!(store, api);
     Daemon { store, api }

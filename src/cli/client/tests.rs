@@ -157,7 +157,7 @@ async fn fetched(address: Address, source: Source) -> (anyhow::Result<Report>, S
     config.api.listen = address;
     config.host.root = dir.path().to_owned();
     config.specs.dir = dir.path().to_owned();
-    config.store.url = format!("sqlite://{}/none.db", dir.path().display());
+    config.store.url = format!("sqlite://{}/none.db", dir.path().display()).into();
     config.nbd.qmp = dir.path().join("none.sock");
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut io = Io {

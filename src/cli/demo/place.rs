@@ -193,7 +193,13 @@ mod tests {
         assert_eq!(config.nbd.qmp, place.nbd_control());
         assert_eq!(config.nbd.listen, Address::Unix(place.nbd()));
         assert_eq!(config.api.listen, Address::Unix(place.api()));
-        assert!(config.store.url.contains("/demo/volume-daemon.db"));
+        assert!(
+            config
+                .store
+                .url
+                .to_string()
+                .contains("/demo/volume-daemon.db")
+        );
         let (key, secret) = config.cloudstack.keys().expect("readable");
         assert_eq!((key.reveal(), secret.reveal()), ("key", "secret"));
         place.remove().expect("removed");

@@ -102,7 +102,7 @@ impl Show<'_, '_> {
         let config = self.config()?;
         let refused = self
             .until("the daemon to refuse scratch.yaml", async |_| {
-                let store = Store::open_read_only(&config.store.url).await?;
+                let store = Store::open_read_only(&config.store.location()?).await?;
                 let stored = store.load().await?;
                 Ok(stored
                     .files

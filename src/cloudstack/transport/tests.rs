@@ -8,6 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::clock::{Clock, ManualClock};
+use crate::model::{BootTime, Now};
 
 const FORM: &str = "apikey=the-key&command=listZones&signature=the-signature";
 
@@ -31,6 +33,7 @@ fn request(method: Method) -> Request {
         method,
         command: "listZones",
         form: FORM.to_owned(),
+        deadline: Deadline::never(),
     }
 }
 
@@ -186,6 +189,34 @@ async fn a_server_that_never_answers_is_unknown() {
         .expect_err("no answer");
     assert!(matches!(error, TransportError::Unknown { .. }), "{error}");
     assert_hides_secrets(&error);
+}
+
+#[tokio::test]
+async fn what_had_to_wait_until_after_its_deadline_is_certainly_not_sent() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let transport = transport(listener.local_addr().expect("bound"));
+    let clock = Arc::new(ManualClock::at(Now {
+        wall: Timestamp::from_millis(0),
+        boot: BootTime::from_millis(0),
+    }));
+    let too: Arc<dyn Clock> = clock.clone();
+    let request = Request {
+        deadline: Deadline::at(BootTime::from_millis(1), too),
+        ..request(Method::Post)
+    };
+    let permits = Arc::clone(&transport.permits);
+    let all = u32::try_from(permits.available_permits()).expect("a few");
+    let others = permits.acquire_many(all).await.expect("open");
+    let mut sent = Box::pin(transport.send(request));
+    assert!(
+        tokio::time::timeout(Duration::from_millis(1), &mut sent)
+            .await
+            .is_err()
+    );
+    clock.advance(Duration::from_millis(1));
+    drop(others);
+    let error = sent.await.expect_err("too late");
+    assert!(matches!(error, TransportError::NotSent { .. }), "{error}");
 }
 
 #[tokio::test]

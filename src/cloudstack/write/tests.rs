@@ -1,11 +1,13 @@
 //! What is sent for each step, and that it is sent once.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::json;
 use uuid::Uuid;
 
 use super::*;
+use crate::clock::Clock as _;
 use crate::cloudstack::fake::{self, Fake, client};
 use crate::cloudstack::{CallOutcome, Scope, TransportError};
 use crate::model::action::{Claim, DeviceProof, Mark};
@@ -124,7 +126,9 @@ async fn each_step_is_one_post_with_its_parameters() {
             listall: true,
             project: Some(PROJECT),
         };
-        let submitted = client(&fake, scope).submit(&intent(action)).await;
+        let submitted = client(&fake, scope)
+            .submit(&intent(action), Deadline::never())
+            .await;
         assert_eq!(
             submitted.expect("a receipt"),
             Submitted {
@@ -201,7 +205,7 @@ async fn a_failed_call_is_never_sent_again() {
     ] {
         let fake = Fake::new(move |_| answer.clone());
         let error = client(&fake, Scope::default())
-            .submit(&intent(create()))
+            .submit(&intent(create()), Deadline::never())
             .await
             .expect_err(case);
         assert_eq!(error.outcome(), outcome, "{case}");
@@ -219,11 +223,34 @@ async fn a_failed_call_is_never_sent_again() {
 }
 
 #[tokio::test]
+async fn nothing_is_sent_once_the_lease_may_be_somebody_elses() {
+    let clock = fake::clock();
+    let until = clock.now().boot.plus(Duration::from_secs(10));
+    let deadline = || Deadline::at(until, clock.clone());
+    let job = JobId::new(Uuid::from_u128(9));
+    let fake = Fake::new(move |_| fake::json(&json!({"r": {"jobid": job.to_string()}})));
+    let client = client(&fake, Scope::default());
+    clock.advance(Duration::from_secs(10) - Duration::from_micros(1));
+    let sent = client.submit(&intent(detach()), deadline()).await;
+    assert_eq!(sent.expect("in time").job, job);
+    clock.advance(Duration::from_micros(1));
+    let error = client
+        .submit(&intent(detach()), deadline())
+        .await
+        .expect_err("too late");
+    assert!(
+        matches!(error.outcome(), CallOutcome::NotExecuted { .. }),
+        "{error}"
+    );
+    assert_eq!(fake.calls().len(), 1);
+}
+
+#[tokio::test]
 async fn a_server_may_choose_its_own_job_id() {
     let own = JobId::new(Uuid::from_u128(99));
     let fake = Fake::new(move |_| fake::json(&json!({"r": {"jobid": own.to_string()}})));
     let submitted = client(&fake, Scope::default())
-        .submit(&intent(detach()))
+        .submit(&intent(detach()), Deadline::never())
         .await;
     assert_eq!(submitted.expect("a receipt").job, own);
 }
@@ -258,7 +285,7 @@ async fn steps_without_cloudstack_are_not_sent() {
     ] {
         let fake = Fake::new(|_| fake::error(530, "never asked"));
         let error = client(&fake, Scope::default())
-            .submit(&intent(action))
+            .submit(&intent(action), Deadline::never())
             .await
             .expect_err("no call");
         assert!(

@@ -294,6 +294,19 @@ fn rests(core: &mut Core, since: Now) -> Now {
 }
 
 #[test]
+fn while_the_lease_cannot_be_renewed_the_store_rests_and_then_serves_at_once() {
+    let (mut core, _) = Seen::nothing(vec![want(1)]).start(bound(&[1]));
+    for _ in 0..5 {
+        core.handle(Event::Lease(Err("no answer".to_owned())), now(1));
+        assert_eq!(core.store_down(), Some("no answer"));
+        assert!(!core.may_write(now(1)));
+    }
+    core.handle(Event::Lease(Ok(())), now(1));
+    assert_eq!(core.store_down(), None);
+    assert!(core.may_write(now(1)), "however long it was away");
+}
+
+#[test]
 fn a_call_that_could_not_be_journalled_ends_in_the_journal_before_another_begins() {
     let (mut core, effects) = Seen {
         cloud: vec![volume(1)],

@@ -22,7 +22,7 @@ pub(super) async fn gather(watch: &Watch, config: &Config, holder: Holder) -> Nb
     let control = async {
         let held_by = match holder {
             Holder::Process(pid) => Some(pid),
-            Holder::Nobody | Holder::Unknown => None,
+            Holder::Nobody | Holder::Daemon(_) | Holder::Unknown => None,
         };
         // The socket serves one client: beside a daemon we would wait for it, and hold others up.
         if held_by.is_some() {

@@ -1,12 +1,12 @@
 //! What the daemon keeps: its store, room for it, and whether one runs already.
 
-use super::super::facts::{Daemon, Look, Machine};
+use super::super::facts::{Daemon, Look, Machine, StoreProblem};
 use super::super::finding::Finding;
 use super::{late, needs};
 use crate::config::Config;
 use crate::model::{ByteSize, Reading};
 use crate::store::StoreError;
-use crate::store::examine::{Content, Examined, Holder, SCHEMA, Writable};
+use crate::store::examine::{Content, Examined, Holder, Room, SCHEMA, Writable};
 use crate::telemetry::chain;
 
 /// Below this the journal cannot be relied on: without it nothing is changed.
@@ -37,8 +37,12 @@ fn store(daemon: &Daemon, machine: &Machine) -> Finding {
     const NAME: &str = "store";
     if let Look::Done(Err(error)) = &daemon.store {
         let fix = match error {
-            StoreError::Url { .. } => "correct store.url",
-            _ => "do as it says; the daemon needs its store before it changes anything",
+            StoreProblem::Settings(_) | StoreProblem::Store(StoreError::Url { .. }) => {
+                "correct store.url and store.appliance"
+            }
+            StoreProblem::Store(_) => {
+                "do as it says; the daemon needs its store before it changes anything"
+            }
         };
         return Finding::failed(NAME, chain(error), fix);
     }
@@ -46,14 +50,14 @@ fn store(daemon: &Daemon, machine: &Machine) -> Finding {
         Ok(found) => found,
         Err(finding) => return finding,
     };
-    let path = found.path.display();
+    let path = &found.store;
     let failed = |message: String, fix: String| Finding::failed(NAME, message, fix);
     match &found.writable {
         Writable::Yes => {}
         Writable::NoDirectory(dir) => {
             let dir = dir.display();
             return failed(
-                format!("{dir} does not exist, where the store is to be"),
+                format!("{dir} does not exist, where the store or its lock file is to be"),
                 format!(
                     "install -d -m 0700 -o volume-daemon {dir} (the service unit does it), or set store.url"
                 ),
@@ -64,6 +68,13 @@ fn store(daemon: &Daemon, machine: &Machine) -> Finding {
             return failed(
                 format!("this user may not write {what}"),
                 format!("chown volume-daemon: {what}; or run the check as the daemon's user"),
+            );
+        }
+        Writable::ServerReadOnly => {
+            return failed(
+                format!("the server of {path} takes no writes: it is a replica, or closed"),
+                "name the server that takes writes in store.url, or SET GLOBAL read_only = 0 there"
+                    .to_owned(),
             );
         }
         Writable::ReadOnly => {
@@ -115,10 +126,16 @@ fn space(daemon: &Daemon) -> Finding {
     if let Writable::NoDirectory(_) = found.writable {
         return needs(NAME, "store");
     }
-    let path = found.path.display();
-    let Some(free) = found.free_bytes else {
-        let message = format!("the room on the file system of {path} cannot be told");
-        return Finding::warning(NAME, message, "df -h");
+    let path = &found.store;
+    let free = match found.room {
+        Room::Free(free) => free,
+        Room::Unknown => {
+            let message = format!("the room on the file system of {path} cannot be told");
+            return Finding::warning(NAME, message, "df -h");
+        }
+        Room::Elsewhere => {
+            return Finding::ok(NAME, format!("the room of {path} is its server's to watch"));
+        }
     };
     let message = format!(
         "{} MiB free for {path}",
@@ -142,7 +159,7 @@ fn running(daemon: &Daemon, config: &Config) -> Finding {
     const NAME: &str = "daemon";
     let listen = &config.api.listen;
     let holder = match &daemon.store {
-        Look::Done(Ok(found)) => found.holder,
+        Look::Done(Ok(found)) => found.holder.clone(),
         Look::Done(Err(_)) | Look::Late(_) | Look::Needs(_) => Holder::Unknown,
     };
     let answers = match &daemon.api {
@@ -170,6 +187,12 @@ fn running(daemon: &Daemon, config: &Config) -> Finding {
             NAME,
             format!("process {pid} holds the store, and nothing listens at {listen}"),
             format!("it may be starting or stopping, or have another api.listen; {restart}"),
+        ),
+        (Holder::Daemon(other), _) => Finding::warning(
+            NAME,
+            format!("{other} holds the store, and is not a daemon that runs here"),
+            "if it was killed, the next start waits 15 s for it; else stop it, or give this one \
+             another store.appliance",
         ),
         (Holder::Nobody, true) => Finding::failed(
             NAME,

@@ -20,7 +20,7 @@ use crate::nbd::greet::ServerFacts;
 use crate::nbd::handshake::HandshakeError;
 use crate::nbd::qmp::QmpError;
 use crate::store::StoreError;
-use crate::store::examine::{Content, Examined, Holder, SCHEMA, Writable};
+use crate::store::examine::{Content, Examined, Holder, Room, SCHEMA, Writable};
 
 const LATE: Duration = Duration::from_secs(10);
 
@@ -193,9 +193,9 @@ fn nbd() -> Nbd {
 fn daemon() -> Daemon {
     Daemon {
         store: Look::Done(Ok(Examined {
-            path: "/var/lib/volume-daemon/volume-daemon.db".into(),
+            store: "/var/lib/volume-daemon/volume-daemon.db".into(),
             writable: Writable::Yes,
-            free_bytes: Some(10 << 30),
+            room: Room::Free(10 << 30),
             holder: Holder::Nobody,
             content: None,
         })),
@@ -1100,7 +1100,7 @@ fn the_store_and_who_has_it() {
     }
     hold(&[
         (|f| holds(f, SCHEMA, 7), "store", Fine, "is there"),
-        (|f| holds(f, 1, 7), "store", Fine, "the next start brings"),
+        (|f| holds(f, 0, 7), "store", Fine, "the next start brings"),
         (
             |f| holds(f, SCHEMA + 1, 7),
             "store",
@@ -1132,9 +1132,27 @@ fn the_store_and_who_has_it() {
             "read-only",
         ),
         (
+            |f| examined(f).writable = Writable::ServerReadOnly,
+            "store",
+            Failed,
+            "read_only = 0",
+        ),
+        (
+            |f| examined(f).room = Room::Elsewhere,
+            "space",
+            Fine,
+            "its server's to watch",
+        ),
+        (
+            |f| examined(f).holder = Holder::Daemon("process 7 on b".into()),
+            "daemon",
+            Warning,
+            "process 7 on b holds the store",
+        ),
+        (
             |f| {
                 let problem = "and it has no \"://\"".into();
-                rest(f).daemon.store = Look::Done(Err(StoreError::Url { problem }));
+                rest(f).daemon.store = Look::Done(Err(StoreError::Url { problem }.into()));
             },
             "store",
             Failed,
@@ -1147,13 +1165,13 @@ fn the_store_and_who_has_it() {
             "hangs",
         ),
         (
-            |f| examined(f).free_bytes = Some(1 << 20),
+            |f| examined(f).room = Room::Free(1 << 20),
             "space",
             Failed,
             "df -h",
         ),
         (
-            |f| examined(f).free_bytes = Some(100 << 20),
+            |f| examined(f).room = Room::Free(100 << 20),
             "space",
             Warning,
             "100 MiB free",
