@@ -15,5 +15,6 @@ mod outage;
 mod rig;
 mod secrets;
 mod serving;
+mod soak;
 mod specs;
 mod tap;
