@@ -16,5 +16,6 @@ mod outage;
 mod rig;
 mod secrets;
 mod serving;
+mod soak;
 mod specs;
 mod tap;
