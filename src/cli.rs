@@ -16,6 +16,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Config, ConfigError, Override};
 use crate::telemetry::{self, LogFormat};
 
+pub mod adopt;
 pub mod check;
 pub mod client;
 pub mod demo;
@@ -119,6 +120,7 @@ enum Brief {
     Describe(describe::Args),
     Wait(wait::Args),
     Validate(validate::Args),
+    Adopt(adopt::Args),
     Check(check::Args),
     Schema(schema::Args),
     Config(settings::Args),
@@ -132,7 +134,7 @@ enum Brief {
 /// The subcommands as the help groups them.
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Look", &["plan", "drift", "get", "describe", "wait"]),
-    ("Write specs", &["validate", "schema"]),
+    ("Write specs", &["validate", "adopt", "schema"]),
     (
         "Run",
         &["check", "run", "pause", "resume", "config", "take-over"],
@@ -264,6 +266,7 @@ async fn answer(brief: Brief, global: &Global, io: &mut Io<'_>) -> anyhow::Resul
         Brief::Drift(args) => drift::run(&args, &global.load()?, io).await?,
         Brief::Get(args) => get::run(&args, &global.load()?, clock, io).await?,
         Brief::Describe(args) => describe::run(&args, &global.load()?, clock, io).await?,
+        Brief::Adopt(args) => adopt::run(&args, &global.load()?, Arc::new(SystemClock), io).await?,
         Brief::Check(args) => {
             let clock: Arc<dyn Clock> = Arc::new(SystemClock);
             check::run(&args, global.file(), global.load(), &clock, io).await?

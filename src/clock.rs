@@ -72,6 +72,11 @@ impl ManualClock {
         now.boot = now.boot.plus(by);
     }
 
+    /// Sets the wall clock, as a person or an NTP client does. The boot clock is never set.
+    pub fn set_wall(&self, to: Timestamp) {
+        self.lock().wall = to;
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Now> {
         self.0.lock().expect("no holder of this lock can panic")
     }
@@ -136,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manual_clock_moves_both_clocks_together() {
+    fn a_manual_clock_moves_both_clocks_and_only_one_is_set() {
         let start = Now {
             wall: Timestamp::from_millis(5),
             boot: BootTime::from_millis(7),
@@ -144,6 +149,9 @@ mod tests {
         let clock = ManualClock::at(start);
         clock.advance(Duration::from_millis(10));
         assert_eq!(clock.now().wall, Timestamp::from_millis(15));
+        assert_eq!(clock.now().boot, BootTime::from_millis(17));
+        clock.set_wall(start.wall);
+        assert_eq!(clock.now().wall, start.wall);
         assert_eq!(clock.now().boot, BootTime::from_millis(17));
     }
 }

@@ -25,7 +25,7 @@ mod fake;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -46,9 +46,16 @@ pub use write::Submitted;
 
 use sign::Params;
 
+/// A key, signature or time stamp was not accepted (`ApiServlet.java`, `ServerApiException`).
+const UNAUTHORIZED: u16 = 401;
+
 /// How long a read stays valid once signed. A server that enforces time stamps allows 15 minutes at
 /// most (`ApiServer.java`, `verifyRequest`); the rest is for clocks that differ.
 const READ_VALID_FOR: Duration = Duration::from_secs(10 * 60);
+
+/// How far apart clocks may be without a read being refused for it: much less than the time it stays
+/// valid, and than the time a server that enforces time stamps looks ahead.
+const READ_SLACK_MS: i64 = 60_000;
 
 /// The most rows a page can have: `default.page.size`, both default and cap (`Config.java`).
 const PAGE_LEN: usize = 500;
@@ -68,6 +75,9 @@ pub struct Client<T> {
     credentials: Credentials,
     scope: Scope,
     clock: Arc<dyn Clock>,
+    /// How far the server's clock was ahead of ours, in milliseconds, when it last refused a
+    /// signature; 0 while they are near enough.
+    ahead_ms: AtomicI64,
     /// Rows asked for at once; lowered when the server says that its cap is lower.
     page_len: AtomicUsize,
     /// Rows that were not understood in the last answer to each command, so that each change is
@@ -123,6 +133,7 @@ impl<T: Transport> Client<T> {
             credentials,
             scope,
             clock,
+            ahead_ms: AtomicI64::new(0),
             page_len: AtomicUsize::new(PAGE_LEN),
             skipped: Mutex::new(BTreeMap::new()),
         }
@@ -149,6 +160,9 @@ impl<T: Transport> Client<T> {
             self.transport.send(request).await
         };
         let response = sent.map_err(|source| CloudStackError::from_transport(command, source))?;
+        if response.status == UNAUTHORIZED {
+            self.note_clock(response.date);
+        }
         let body = wire::open(command, &response, &self.credentials)?;
         Ok(Answer {
             body,
@@ -161,16 +175,54 @@ impl<T: Transport> Client<T> {
         self.read(Method::Get, command, params).await
     }
 
-    /// A read, valid for [`READ_VALID_FOR`].
+    /// A read, valid for [`READ_VALID_FOR`]. One that was refused because our clock is wrong is
+    /// repeated by the server's: looking goes on, only changing anything stops (`ClockSkew`).
     async fn read(
         &self,
         method: Method,
         command: &'static str,
         params: Params,
     ) -> Result<Answer, CloudStackError> {
-        let expires = self.clock.now().wall.plus(READ_VALID_FOR);
-        let deadline = Deadline::never();
-        self.call(method, command, params, expires, deadline).await
+        let ahead = self.ahead_ms.load(Ordering::Relaxed);
+        let first = self
+            .call(
+                method,
+                command,
+                params.clone(),
+                self.expires(ahead),
+                Deadline::never(),
+            )
+            .await;
+        let learnt = self.ahead_ms.load(Ordering::Relaxed);
+        if first.is_ok() || learnt == ahead {
+            return first;
+        }
+        let expires = self.expires(learnt);
+        self.call(method, command, params, expires, Deadline::never())
+            .await
+    }
+
+    /// When a read that is signed now ends to be valid, if the server is `ahead_ms` ahead of us.
+    fn expires(&self, ahead_ms: i64) -> Timestamp {
+        let now = self.clock.now().wall.as_millis();
+        Timestamp::from_millis(now.saturating_add(ahead_ms)).plus(READ_VALID_FOR)
+    }
+
+    /// Learns from a refused signature whether it is our clock that is wrong. While the server takes
+    /// our signatures, what a proxy between us writes into `Date` does not matter.
+    fn note_clock(&self, date: Option<Timestamp>) {
+        let Some(date) = date else { return };
+        let now = self.clock.now().wall.as_millis();
+        let ahead = date.as_millis().saturating_sub(now);
+        let ahead = if ahead.abs() > READ_SLACK_MS {
+            ahead
+        } else {
+            0
+        };
+        let known = self.ahead_ms.load(Ordering::Relaxed);
+        if known.abs_diff(ahead) > READ_SLACK_MS.unsigned_abs() {
+            self.ahead_ms.store(ahead, Ordering::Relaxed);
+        }
     }
 
     /// `params` and whatever the scope adds to a list command.

@@ -24,6 +24,7 @@ mod status;
 
 pub use self::conditions::Transitions;
 pub use self::core::{Core, Effect, Event, Memo, Pace, Unanswered};
+pub use self::devices::devices;
 pub use self::execute::{Seen, broken, execute};
 pub use self::files::{FilesNews, SpecFiles};
 pub use self::learn::absorb;

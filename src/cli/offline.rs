@@ -91,28 +91,36 @@ pub async fn specs(config: &Config) -> anyhow::Result<Vec<DesiredVolume>> {
     Ok(specs)
 }
 
-/// Volumes that carry the claim of the configured store for specs that it knows nothing of.
+/// Everything outside, beside what the store holds.
 ///
 /// # Errors
 /// If the store or CloudStack cannot be read.
-pub async fn unknown_claims(
-    config: &Config,
-    clock: Arc<dyn Clock>,
-) -> anyhow::Result<Vec<(Claim, CloudVolume)>> {
+pub async fn world(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<World> {
     let (memory, specs, _) = remembered(config).await?;
     let observed = observe(config, &memory, clock).await?;
     if let Err(why) = &observed.cloud.listed {
         bail!("CloudStack could not be read: {why}");
     }
     let volumes = specs.into_iter().map(|spec| (spec.name().clone(), spec));
-    let world = World {
+    Ok(World {
         desired: Desired {
             volumes: volumes.collect(),
             files: SourceHealth::Sound,
         },
         observed,
         memory,
-    };
+    })
+}
+
+/// Volumes that carry the claim of the configured store for specs that it knows nothing of.
+///
+/// # Errors
+/// As of [`world`].
+pub async fn unknown_claims(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<Vec<(Claim, CloudVolume)>> {
+    let world = world(config, clock).await?;
     let claim = |volume: &CloudVolume| volume.tags.get(CLAIM_TAG)?.parse().ok();
     Ok(plan::unknown_claims(&world)
         .into_iter()

@@ -142,7 +142,7 @@ pub(super) fn join(
         return path.block(Blocked::VanishedElsewhere { vm });
     }
     if here && volume.attachment.is_none() {
-        serve::disputed(case, binding, path);
+        serve::disputed(case, binding, None, path);
     }
     if healing {
         heal_later(case, volume, vm, path);

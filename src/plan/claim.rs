@@ -12,6 +12,7 @@ use crate::model::observed::{CloudVolume, Reading, Unlisted, VolumeState};
 use crate::model::{Action, ByteSize, Cause, SpecUid, VolumeId};
 
 use super::decide::Case;
+use super::drift::{Drift, DriftClass};
 use super::path::Path;
 use super::reason::{Blocked, Waiting};
 use super::resolve::resolve;
@@ -283,6 +284,20 @@ pub(super) fn immutable(case: &Case<'_>, volume: &CloudVolume, path: &mut Path) 
         path.block(Blocked::Immutable {
             field: "spec.existing",
         });
+    }
+}
+
+/// A volume keeps the name that it was made with: nothing renames it.
+pub(super) fn renamed(case: &Case<'_>, volume: &CloudVolume, path: &mut Path) {
+    if let Origin::Create { volume_name, .. } = &case.want.spec().origin
+        && *volume_name != volume.name
+    {
+        path.drift(Drift::new(
+            DriftClass::Property,
+            "spec.volumeName",
+            volume_name,
+            &volume.name,
+        ));
     }
 }
 

@@ -215,6 +215,7 @@ fn bound(case: &Case<'_>, binding: &Binding, path: &mut Path) {
     };
     if is_declared {
         claim::immutable(case, volume, path);
+        claim::renamed(case, volume, path);
     }
     attach::leave(case, &goal, binding, volume, path);
     grow(case, &goal, volume, path);

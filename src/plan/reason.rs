@@ -131,6 +131,15 @@ impl Waiting {
         }
     }
 
+    /// How long it is until then. Of a grace period this is what is left of it: time in which its
+    /// source is not believed does not count.
+    pub fn due_in(&self, now: BootTime) -> Option<Duration> {
+        match self {
+            Self::Grace { left } => Some(*left),
+            other => other.until().map(|until| until.since(now)),
+        }
+    }
+
     /// Whether a world that waits for this has settled as far as it can (I12).
     pub fn is_settled(&self) -> bool {
         match self {
@@ -173,10 +182,10 @@ impl Waiting {
                 "its attachment to this VM vanished and will be restored after the heal delay"
                     .to_owned()
             }
-            Self::Grace { left } => format!(
-                "its spec is gone; its reclaim policy acts in {} s unless the spec returns",
-                left.as_secs()
-            ),
+            Self::Grace { .. } => {
+                "its spec is gone; its reclaim policy acts unless the spec returns in time"
+                    .to_owned()
+            }
             Self::Clients {
                 export, purpose, ..
             } => match *purpose {
@@ -311,10 +320,12 @@ pub enum Blocked {
         /// From which VM.
         vm: VmId,
     },
-    /// CloudStack says detached while the disk is here.
+    /// CloudStack says detached, or on another VM, while the disk is here.
     PlacementDisputed {
         /// Which disk.
         serial: Serial,
+        /// On which VM it is by CloudStack's account, if on any.
+        listed_on: Option<VmId>,
     },
     /// A field that cannot change once the volume exists.
     Immutable {
@@ -456,6 +467,13 @@ impl Blocked {
                 "VM {vm} is {}; name another VM in spec.attachTo.vm",
                 state.as_deref().unwrap_or("not visible in CloudStack")
             ),
+            Self::NotFound {
+                what: "volume",
+                name,
+            } => format!(
+                "no volume {name:?} is visible to this account; check the spelling and the \
+                 account's permissions, and recover it if it was destroyed"
+            ),
             Self::NotFound { what, name } => format!(
                 "no {what} {name:?} is visible to this account; check the spelling and the \
                  account's permissions"
@@ -514,9 +532,19 @@ impl Blocked {
                 "somebody detached it from VM {vm}; only attachments to this VM are restored. \
                  Attach it there by hand, or edit spec.attachTo"
             ),
-            Self::PlacementDisputed { serial } => format!(
+            Self::PlacementDisputed {
+                serial,
+                listed_on: None,
+            } => format!(
                 "CloudStack says detached, but the disk with serial {serial} is here; attach it \
                  again in CloudStack, or stop and start this VM"
+            ),
+            Self::PlacementDisputed {
+                serial,
+                listed_on: Some(vm),
+            } => format!(
+                "CloudStack says it is on VM {vm}, but the disk with serial {serial} is here: two \
+                 VMs may be writing to it; stop one of them"
             ),
             Self::Immutable { field } => format!(
                 "{field} cannot change once the volume exists; write the old value back, or \

@@ -98,7 +98,7 @@ pub(super) fn serve(
     let name = export_name(case, binding);
     if !here {
         if path.is_clear() {
-            disputed(case, binding, path);
+            disputed(case, binding, volume.attachment.map(|at| at.vm), path);
             path.block(Blocked::NotAttachedHere);
         } else if matches!(goal.vm, super::decide::GoalVm::On(vm) if case.self_vm() == Reading::Present(vm))
         {
@@ -380,16 +380,25 @@ pub(super) fn quiet(case: &Case<'_>, binding: &Binding, volume: &CloudVolume, pa
     }
 }
 
-/// CloudStack says detached while the disk is here: nothing new, and what is served ends
+/// CloudStack says detached, or on another VM, while the disk is here: nothing new, and what is served ends
 /// once unused.
-pub(super) fn disputed(case: &Case<'_>, binding: &Binding, path: &mut Path) {
+pub(super) fn disputed(
+    case: &Case<'_>,
+    binding: &Binding,
+    listed_on: Option<VmId>,
+    path: &mut Path,
+) {
     let serial = serial(binding);
     let Reading::Present(disks) = case.disks() else {
         return;
     };
     if disks.with_serial(&serial).next().is_some() {
-        withdraw_all(case, binding, "CloudStack says that it is detached", path);
-        path.block(Blocked::PlacementDisputed { serial });
+        let reason = match listed_on {
+            Some(_) => "CloudStack says that it is on another VM",
+            None => "CloudStack says that it is detached",
+        };
+        withdraw_all(case, binding, reason, path);
+        path.block(Blocked::PlacementDisputed { serial, listed_on });
     }
 }
 

@@ -1701,6 +1701,8 @@ fn drift_is_what_nobody_works_on() {
         }),
         ["spec.attachTo.deviceId"]
     );
+    let renamed = fields(|w| cloud(w).name = "another".to_owned());
+    assert_eq!(renamed, ["spec.volumeName"]);
 }
 
 #[test]

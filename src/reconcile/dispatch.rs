@@ -139,6 +139,7 @@ impl Core {
             match verdict {
                 Verdict::Open => {}
                 Verdict::NeedsName(name) => drop(self.asks.some.names.insert(name)),
+                Verdict::NeedsVolume(volume) => drop(self.asks.some.volumes.insert(volume)),
                 Verdict::Undecided(candidates) => undecided.push((name.clone(), candidates)),
                 Verdict::Ended(outcome) => {
                     // Without its spec it cannot be said what a success means; it stays open.

@@ -9,7 +9,7 @@ use crate::cloudstack::JobState;
 use crate::model::action::{CLAIM_TAG, Mark};
 use crate::model::memory::{Binding, FailureClass, Intent, Outcome, Progress};
 use crate::model::observed::{CloudVolume, VolumeState};
-use crate::model::{Action, SpecUid, VolumeId};
+use crate::model::{Action, Reading, SpecUid, VmId, VolumeId};
 use crate::observe::JobAnswer;
 use crate::plan::World;
 use crate::store::{Effects, PlacementChange};
@@ -36,6 +36,8 @@ pub enum Verdict {
     Open,
     /// A look-up of this volume name, begun after the last answer, will tell.
     NeedsName(String),
+    /// A reading of this volume, begun after the last answer, will tell.
+    NeedsVolume(VolumeId),
     /// This is how it ended.
     Ended(Outcome),
     /// Nothing tells which of these volumes it made.
@@ -65,7 +67,32 @@ pub fn judge(world: &World, intent: &Intent, answer: &JobAnswer, handling: Durat
     match &intent.action {
         // The row is made before the job is, so it may be there however the job ended.
         Action::Create { volume_name, .. } => created(world, intent, (volume_name, answer), ended),
+        Action::Attach { volume, vm, .. } => {
+            moved(world, answer, *volume, ended, |at| at == Some(*vm))
+        }
+        Action::Detach { volume, vm } => moved(world, answer, *volume, ended, |at| at != Some(*vm)),
         _ => Verdict::Ended(ended),
+    }
+}
+
+/// Whether an attach or a detach of which the end is lost did what it should: judged by where the
+/// volume is. Else an attachment of ours would be taken for somebody else's once the spec changes.
+fn moved(
+    world: &World,
+    answer: &JobAnswer,
+    volume: VolumeId,
+    ended: Outcome,
+    is_done: impl Fn(Option<VmId>) -> bool,
+) -> Verdict {
+    if !matches!(ended, Outcome::Lost { .. }) {
+        return Verdict::Ended(ended);
+    }
+    match world.observed.cloud.volume(volume, Some(answer.begun)) {
+        Reading::Present(seen) if is_done(seen.attachment.map(|at| at.vm)) => {
+            Verdict::Ended(Outcome::Succeeded { created: None })
+        }
+        Reading::Present(_) | Reading::Absent => Verdict::Ended(ended),
+        Reading::Unknown(_) => Verdict::NeedsVolume(volume),
     }
 }
 

@@ -270,7 +270,7 @@ pub fn plan_status(decision: &Decision, now: BootTime) -> PlanStatus {
         }
         Decision::Waiting { on, then } => {
             status.then = ahead(then);
-            status.next_in_ms = on.until().map(|until| millis(until.since(now)));
+            status.next_in_ms = on.due_in(now).map(millis);
             status.held_by.push(Reason {
                 code: on.reason().to_owned(),
                 message: on.message(),

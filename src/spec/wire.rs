@@ -83,7 +83,8 @@ struct Spec {
     /// true: change nothing for now; observation and drift reports go on.
     #[serde(default)]
     suspend: bool,
-    /// The volume's name in CloudStack, where names are not unique. metadata.name if absent.
+    /// The volume's name in CloudStack, where names are not unique. metadata.name if absent. Nothing
+    /// renames a volume that exists.
     #[serde(default, deserialize_with = "text")]
     #[schemars(with = "String", length(min = 1, max = values::CLOUD_NAME_CHARS_MAX))]
     #[schemars(example = &"pgtest2-disk-0")]

@@ -12,6 +12,10 @@ mod clients;
 mod convergence;
 mod demo;
 mod docs;
+mod hazards;
+#[path = "../support/mariadb.rs"]
+mod mariadb;
+mod model;
 mod packaging;
 mod program;
 mod purity;

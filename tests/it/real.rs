@@ -4,12 +4,15 @@
 //! Everything of a test is in a directory of its own, so tests run side by side. Waits poll what
 //! the daemon says and have a deadline; the log is printed when a test fails.
 
+mod adopt;
 mod check;
 mod client;
 mod crash;
 mod daemon;
 mod foreign;
 mod hands_off;
+mod mariadb;
+mod odd_files;
 mod outage;
 mod rig;
 mod secrets;

@@ -10,6 +10,7 @@ mod stir;
 mod story;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -20,8 +21,7 @@ use volume_daemon::cloudstack::{Client, Credentials, Scope, Secret};
 use volume_daemon::host::Host;
 use volume_daemon::model::observed::HostView;
 use volume_daemon::model::{
-    AcceptedDocument, BootTime, DesiredVolume, Now, Owner, Presence, SourceChange, Timestamp,
-    VolumeName,
+    AcceptedDocument, DesiredVolume, Owner, Presence, SourceChange, Timestamp, VolumeName,
 };
 use volume_daemon::plan::{Blocked, Decision, Desired, Policy, SourceHealth};
 use volume_daemon::reconcile::{Core, Effect, Event, Pace, Seen, execute};
@@ -30,6 +30,7 @@ use volume_daemon::sim::world::{ADMIN_API_KEY, ADMIN_SECRET_KEY, Latencies, Sett
 use volume_daemon::sim::{Fault, Front, Operation, SimTime, World};
 use volume_daemon::store::{Loaded, Location, Store};
 
+use cloud::CloudTime;
 pub use cloud::SimTransport;
 pub use fuse::Fuse;
 use invariants::Judged;
@@ -57,6 +58,7 @@ pub struct Rig {
     pub nbd: FakeNbd,
     pub fuse: Arc<Fuse>,
     pub transport: SimTransport,
+    time: CloudTime,
     front: Arc<Mutex<Front>>,
     tree: HostDir,
     /// What the tree shows.
@@ -100,15 +102,14 @@ impl Rig {
         let root = memory_dir();
         let vm = world.vm_called(SELF).expect("the standard world has it");
         let tree = HostDir::create(root.path().join("host"), world.vm(vm).uuid).expect("a tree");
-        let clock = Arc::new(ManualClock::at(Now {
-            wall: Timestamp::from_millis(world.now().as_millis()),
-            boot: BootTime::from_millis(1_000_000),
-        }));
+        let (time, now) = CloudTime::begin(world.now());
+        let clock = Arc::new(ManualClock::at(now));
         let front = Arc::new(Mutex::new(Front::new(world)));
         let fuse = Arc::new(Fuse::default());
         let nbd = FakeNbd::new(Arc::clone(&fuse));
         let mut rig = Self {
-            transport: SimTransport::new(Arc::clone(&front), clock.clone(), nbd.clone()),
+            transport: SimTransport::new(Arc::clone(&front), clock.clone(), time, nbd.clone()),
+            time,
             nbd,
             clock,
             fuse,
@@ -263,13 +264,36 @@ impl Rig {
     /// Lets simulated time pass: CloudStack's jobs run, disks come and go.
     pub fn pass(&mut self, by: Duration) {
         self.clock.advance(by);
-        let now = SimTime::from_millis(self.clock.now().wall.as_millis());
+        let now = self.time.at(self.now());
         let due = self.front().next_due();
         if due.is_some_and(|due| due <= now) {
             self.nbd.stir().note();
         }
         self.front().advance(now);
         self.show_host();
+    }
+
+    /// Sets the appliance's wall clock `by` so many seconds; CloudStack's own goes on as before.
+    pub fn set_clock(&mut self, by: i64) {
+        self.note(|| format!("the clock is set by {by} s"));
+        let wall = self.clock.now().wall.as_millis();
+        self.clock
+            .set_wall(Timestamp::from_millis(wall.saturating_add(by * 1000)));
+    }
+
+    /// Changes CloudStack's database, as time or its administrators do.
+    pub fn change_world(&mut self, change: impl FnOnce(&mut World)) {
+        change(self.front().world_mut());
+        self.nbd.stir().note();
+        self.show_host();
+    }
+
+    /// Changes what the appliance's kernel shows, as something else on it would.
+    pub fn change_host(&mut self, change: impl FnOnce(&Path)) {
+        change(&self.host_root());
+        self.scanned = None;
+        self.stirred = true;
+        self.tell(Event::HostChanged);
     }
 
     /// Does something at once behind the daemon's back.
@@ -352,7 +376,7 @@ impl Rig {
     }
 
     fn host(&self) -> Host {
-        Host::new(self.root.path().join("host"), None)
+        Host::new(self.host_root(), None)
     }
 
     /// Carries out one effect, if any is due, and asserts every invariant. `false`: nothing
@@ -446,7 +470,7 @@ impl Rig {
             .and_then(|daemon| daemon.core.next_due(now));
         let core = core.map(|due| due.since(now.boot));
         let world = self.front().next_due().map(|due| {
-            let now = SimTime::from_millis(now.wall.as_millis());
+            let now = self.time.at(now.boot);
             Duration::from_millis(due.millis_since(now))
         });
         core.into_iter()
@@ -502,6 +526,21 @@ pub fn block_on<F: Future>(test: F) -> F::Output {
         .build()
         .expect("a runtime")
         .block_on(test)
+}
+
+/// A rig with the exported volume `a` of so many GiB on this VM, settled.
+pub async fn served(gib: u64) -> Rig {
+    let mut rig = Rig::new(1);
+    rig.start().await;
+    rig.declare(&spec("a", gib, "self", true)).await;
+    assert!(
+        rig.settle(Duration::from_secs(600)).await,
+        "{}",
+        rig.says("a")
+    );
+    assert_eq!(rig.says("a"), "InSync");
+    assert_eq!(rig.nbd.exports().len(), 1);
+    rig
 }
 
 /// A spec: size in GiB, VM, and whether it is exported.

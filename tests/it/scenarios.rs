@@ -7,31 +7,15 @@ use volume_daemon::sim::control::Side;
 use volume_daemon::sim::fault::{DropWhen, OutageMode, Target};
 use volume_daemon::sim::{Fault, Operation};
 
-use crate::rig::{Rig, block_on, spec};
+use crate::rig::{Rig, block_on, served, spec};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A rig with one volume on this VM, exported and settled.
-async fn served() -> Rig {
-    let mut rig = Rig::new(1);
-    rig.start().await;
-    rig.declare(&spec("a", 2, "self", true)).await;
-    assert!(rig.settle(10 * MINUTE).await, "{}", rig.says("a"));
-    assert_eq!(rig.says("a"), "InSync");
-    assert_eq!(rig.nbd.exports().len(), 1);
-    rig
-}
-
-fn calls(rig: &Rig, command: &str) -> usize {
-    let sent = rig.transport.sent();
-    sent.iter().filter(|call| call.command == command).count()
-}
-
 #[test]
 fn a_spec_becomes_a_served_volume_and_stays_so() {
     block_on(async {
-        let mut rig = served().await;
+        let mut rig = served(2).await;
         let before = rig.transport.count();
         assert_eq!(before, 3, "create, tag, attach");
         rig.run_for(HOUR).await;
@@ -42,7 +26,7 @@ fn a_spec_becomes_a_served_volume_and_stays_so() {
 #[test]
 fn a_grown_spec_grows_the_export() {
     block_on(async {
-        let mut rig = served().await;
+        let mut rig = served(2).await;
         rig.declare(&spec("a", 5, "self", true)).await;
         assert!(rig.settle(10 * MINUTE).await, "{}", rig.says("a"));
         assert_eq!(rig.says("a"), "InSync");
@@ -55,7 +39,7 @@ fn a_grown_spec_grows_the_export() {
 #[test]
 fn growing_never_cuts_a_client() {
     block_on(async {
-        let mut rig = served().await;
+        let mut rig = served(2).await;
         let export = rig.export_of("a").expect("bound");
         assert!(rig.nbd.connect(&export));
         rig.declare(&spec("a", 5, "self", true)).await;
@@ -71,7 +55,7 @@ fn growing_never_cuts_a_client() {
 #[test]
 fn a_detach_behind_its_back_is_healed_after_a_delay() {
     block_on(async {
-        let mut rig = served().await;
+        let mut rig = served(2).await;
         rig.operate(&Operation::DetachVolume {
             volume: "a".to_owned(),
             side: Side::Both,
@@ -82,15 +66,15 @@ fn a_detach_behind_its_back_is_healed_after_a_delay() {
         assert!(rig.nbd.exports().is_empty(), "withdrawn at once");
         rig.run_for(2 * MINUTE).await;
         assert_eq!(rig.says("a"), "InSync");
-        assert_eq!(calls(&rig, "attachVolume"), 2);
-        assert_eq!(calls(&rig, "createVolume"), 1);
+        assert_eq!(rig.calls("attachVolume"), 2);
+        assert_eq!(rig.calls("createVolume"), 1);
     });
 }
 
 #[test]
 fn an_unplugged_disk_is_withdrawn_though_a_client_uses_it() {
     block_on(async {
-        let mut rig = served().await;
+        let mut rig = served(2).await;
         let export = rig.export_of("a").expect("bound");
         assert!(rig.nbd.connect(&export));
         rig.inject(Fault::Outage {
@@ -111,7 +95,7 @@ fn an_unplugged_disk_is_withdrawn_though_a_client_uses_it() {
 #[test]
 fn an_outage_changes_nothing_and_is_caught_up_with() {
     block_on(async {
-        let mut rig = served().await;
+        let mut rig = served(2).await;
         rig.inject(Fault::Outage {
             mode: OutageMode::Unavailable,
             ms: 600_000,
@@ -132,7 +116,7 @@ fn an_outage_changes_nothing_and_is_caught_up_with() {
 #[test]
 fn an_nbd_server_that_comes_back_empty_serves_again() {
     block_on(async {
-        let mut rig = served().await;
+        let mut rig = served(2).await;
         rig.restart_nbd();
         rig.run_for(MINUTE).await;
         assert_eq!(rig.says("a"), "InSync");
@@ -143,7 +127,7 @@ fn an_nbd_server_that_comes_back_empty_serves_again() {
 #[test]
 fn links_that_change_their_targets_are_followed() {
     block_on(async {
-        let mut rig = served().await;
+        let mut rig = served(2).await;
         rig.declare(&spec("b", 2, "self", true)).await;
         assert!(rig.settle(10 * MINUTE).await);
         rig.operate(&Operation::SwapDisks {
@@ -164,7 +148,7 @@ fn links_that_change_their_targets_are_followed() {
 #[test]
 fn a_lost_volume_is_never_made_anew() {
     block_on(async {
-        let mut rig = served().await;
+        let mut rig = served(2).await;
         rig.operate(&Operation::DeleteVolume {
             volume: "a".to_owned(),
         })
@@ -172,7 +156,7 @@ fn a_lost_volume_is_never_made_anew() {
         rig.run_for(HOUR).await;
         assert_eq!(rig.says("a"), "Blocked VolumeLost");
         assert!(rig.nbd.exports().is_empty());
-        assert_eq!(calls(&rig, "createVolume"), 1);
+        assert_eq!(rig.calls("createVolume"), 1);
     });
 }
 
@@ -194,7 +178,7 @@ fn a_lost_answer_makes_no_second_volume() {
                     DropWhen::BeforeCommit => 2,
                     DropWhen::AfterCommit => 1,
                 };
-                assert_eq!(calls(&rig, command), expected, "{command} {when:?}");
+                assert_eq!(rig.calls(command), expected, "{command} {when:?}");
             });
         }
     }
@@ -268,7 +252,7 @@ fn a_call_that_ended_before_the_specs_were_read_is_not_lost() {
             });
             rig.start().await;
             rig.declare(&spec("a", 2, "self", true)).await;
-            while calls(&rig, command) == 0 {
+            while rig.calls(command) == 0 {
                 rig.run_for(Duration::from_millis(100)).await;
             }
             rig.crash().await;
@@ -277,7 +261,7 @@ fn a_call_that_ended_before_the_specs_were_read_is_not_lost() {
             rig.tell_desired();
             rig.run_for(10 * MINUTE).await;
             assert_eq!(rig.says("a"), "InSync", "{command}");
-            assert_eq!(calls(&rig, command), 1, "{command}");
+            assert_eq!(rig.calls(command), 1, "{command}");
         });
     }
 }
@@ -285,18 +269,14 @@ fn a_call_that_ended_before_the_specs_were_read_is_not_lost() {
 #[test]
 fn removed_specs_are_reclaimed_as_they_said() {
     block_on(async {
-        let mut rig = served().await;
+        let mut rig = served(2).await;
         rig.remove("a").await;
         assert!(rig.settle(MINUTE).await);
         assert_eq!(rig.says("a"), "Released");
         assert!(rig.nbd.exports().is_empty());
-        assert_eq!(
-            calls(&rig, "detachVolume"),
-            0,
-            "Retain keeps the attachment"
-        );
+        assert_eq!(rig.calls("detachVolume"), 0, "Retain keeps the attachment");
 
-        let mut rig = served().await;
+        let mut rig = served(2).await;
         let detach = spec("a", 2, "self", true) + "  reclaimPolicy: Detach\n";
         rig.declare(&detach).await;
         rig.settle(MINUTE).await;
@@ -305,15 +285,15 @@ fn removed_specs_are_reclaimed_as_they_said() {
         assert_eq!(rig.says("a"), "Waiting Abandoned");
         rig.run_for(3 * MINUTE).await;
         assert_eq!(rig.says("a"), "Released");
-        assert_eq!(calls(&rig, "detachVolume"), 1);
-        assert_eq!(calls(&rig, "deleteVolume"), 0);
+        assert_eq!(rig.calls("detachVolume"), 1);
+        assert_eq!(rig.calls("deleteVolume"), 0);
     });
 }
 
 #[test]
 fn a_spec_that_comes_back_in_time_loses_nothing() {
     block_on(async {
-        let mut rig = served().await;
+        let mut rig = served(2).await;
         let detach = spec("a", 2, "self", true) + "  reclaimPolicy: Detach\n";
         rig.declare(&detach).await;
         rig.settle(MINUTE).await;
@@ -322,7 +302,7 @@ fn a_spec_that_comes_back_in_time_loses_nothing() {
         rig.declare(&detach).await;
         rig.run_for(HOUR).await;
         assert_eq!(rig.says("a"), "InSync");
-        assert_eq!(calls(&rig, "detachVolume"), 0);
+        assert_eq!(rig.calls("detachVolume"), 0);
         assert!(rig.nbd.take_cut().is_empty());
     });
 }
@@ -330,21 +310,21 @@ fn a_spec_that_comes_back_in_time_loses_nothing() {
 #[test]
 fn time_does_not_count_while_the_directory_is_not_believed() {
     block_on(async {
-        let mut rig = served().await;
+        let mut rig = served(2).await;
         let detach = spec("a", 2, "self", true) + "  reclaimPolicy: Detach\n";
         rig.declare(&detach).await;
         rig.settle(MINUTE).await;
         rig.remove("a").await;
         rig.believe_files(SourceHealth::Suspect("it is empty".to_owned()));
         rig.run_for(2 * HOUR).await;
-        assert_eq!(calls(&rig, "detachVolume"), 0);
+        assert_eq!(rig.calls("detachVolume"), 0);
     });
 }
 
 #[test]
 fn foreign_volumes_and_attachments_are_left_alone() {
     block_on(async {
-        let mut rig = served().await;
+        let mut rig = served(2).await;
         rig.operate(&Operation::CreateVolume {
             name: "theirs".to_owned(),
             size_gib: 3,
@@ -388,17 +368,17 @@ fn foreign_volumes_and_attachments_are_left_alone() {
 #[test]
 fn a_volume_moves_between_vms_and_is_quiet_before_it_leaves() {
     block_on(async {
-        let mut rig = served().await;
+        let mut rig = served(2).await;
         let export = rig.export_of("a").expect("bound");
         assert!(rig.nbd.connect(&export));
         rig.declare(&spec("a", 2, "test-vm", false)).await;
         rig.run_for(5 * MINUTE).await;
         assert_eq!(rig.says("a"), "Waiting WaitingForClients");
-        assert_eq!(calls(&rig, "detachVolume"), 0);
+        assert_eq!(rig.calls("detachVolume"), 0);
         rig.nbd.disconnect_all();
         rig.run_for(2 * MINUTE).await;
         assert_eq!(rig.says("a"), "InSync");
-        assert_eq!(calls(&rig, "detachVolume"), 1);
+        assert_eq!(rig.calls("detachVolume"), 1);
         rig.declare(&spec("a", 2, "self", true)).await;
         rig.run_for(5 * MINUTE).await;
         assert_eq!(rig.says("a"), "InSync");
@@ -425,6 +405,6 @@ fn an_existing_volume_is_adopted() {
         rig.run_for(10 * MINUTE).await;
         assert_eq!(rig.says("mine"), "InSync");
         assert_eq!(rig.volume_of("mine"), Some(id));
-        assert_eq!(calls(&rig, "createVolume"), 0);
+        assert_eq!(rig.calls("createVolume"), 0);
     });
 }

@@ -397,3 +397,53 @@ async fn rows_that_are_not_understood_are_counted() {
         assert_eq!(left_out["listVolumes"], skipped);
     }
 }
+
+/// A server that says `date`, and refuses what is not valid then, as `ApiServer.java` does.
+fn strict(date: &'static str) -> Arc<Fake> {
+    let date: Timestamp = date.parse().expect("a time");
+    Fake::new(move |call| {
+        let expires = call.param("expires").expect("signed");
+        let expires = expires.replace("+0000", "Z");
+        let expires: Timestamp = expires.parse().expect("a time");
+        let answer = if expires < date {
+            fake::error(
+                401,
+                "unable to verify user credentials and/or request signature",
+            )
+        } else {
+            page(call, &[row(1)])
+        };
+        let date = Some(date);
+        answer.map(|answer| Response { date, ..answer })
+    })
+}
+
+#[tokio::test]
+async fn with_a_clock_that_is_wrong_it_goes_on_reading_by_the_servers() {
+    let ahead = strict("2026-11-27T22:00:00Z");
+    let clock = clock();
+    let client = client_with_clock(&ahead, Scope::default(), Arc::clone(&clock));
+    let listed = client.volumes().await.expect("read");
+    assert_eq!(listed.items.len(), 1);
+    assert_eq!(ahead.calls().len(), 2, "one to learn of it");
+    client.volumes().await.expect("read");
+    assert_eq!(ahead.calls().len(), 3, "it is remembered");
+    // Ours is set right: what was learnt is wrong now, and harmless where nothing is enforced.
+    clock.set_wall("2026-11-27T22:00:00Z".parse().expect("a time"));
+    client.volumes().await.expect("read");
+    assert_eq!(ahead.calls().len(), 4);
+    clock.set_wall("2026-11-10T22:00:00Z".parse().expect("a time"));
+    client.volumes().await.expect("read");
+    assert_eq!(ahead.calls().len(), 6, "learnt anew");
+}
+
+#[tokio::test]
+async fn keys_that_are_wrong_are_refused_once() {
+    let fake = Fake::new(|_| fake::error(401, "unable to verify user credentials"));
+    let client = client(&fake, Scope::default());
+    for calls in 1..=3 {
+        let refused = client.volumes().await.expect_err("no such key");
+        assert!(matches!(refused, CloudStackError::Unauthorized { .. }));
+        assert_eq!(fake.calls().len(), calls);
+    }
+}

@@ -42,6 +42,14 @@ fn made(id: u32) -> CloudVolume {
     }
 }
 
+/// Volume 1 on that VM, as it was read after the answer.
+fn read_at(vm: Option<VmId>) -> CloudVolume {
+    CloudVolume {
+        begun: now(1).boot,
+        ..vm.map_or_else(|| made(1), |vm| attached(1, vm))
+    }
+}
+
 fn answer(state: JobState, server: Option<Timestamp>) -> JobAnswer {
     JobAnswer {
         state,
@@ -58,6 +66,7 @@ fn say(verdict: &Verdict) -> String {
     match verdict {
         Verdict::Open => "open".to_owned(),
         Verdict::NeedsName(name) => format!("needs {name}"),
+        Verdict::NeedsVolume(volume) => format!("needs {}", number(volume)),
         Verdict::Undecided(all) => {
             let all: Vec<String> = all.iter().map(number).collect();
             format!("undecided {}", all.join(" "))
@@ -141,7 +150,10 @@ fn every_end_of_a_job_has_its_verdict() {
         };
         for action in others() {
             let kind = action.kind();
-            assert_eq!(ends(action, vec![made(1)]), expected[1], "{case}: {kind}");
+            // As it was before, so that nothing but the job tells.
+            let place = (kind == Action::DETACH).then_some(HERE);
+            let ends = ends(action, vec![read_at(place)]);
+            assert_eq!(ends, expected[1], "{case}: {kind}");
         }
         assert_eq!(ends(create(1), vec![]), expected[2], "{case}: nothing");
         assert_eq!(ends(create(1), vec![made(1)]), expected[3], "{case}: one");
@@ -167,6 +179,44 @@ fn others() -> [Action; 4] {
         attach(1, HERE),
         Action::Detach { volume, vm: HERE },
     ]
+}
+
+#[test]
+fn a_lost_attach_or_detach_is_judged_by_where_the_volume_is() {
+    let detach = Action::Detach {
+        volume: volume_id(1),
+        vm: HERE,
+    };
+    for (action, place, ends) in [
+        (attach(1, HERE), Some(HERE), "succeeded"),
+        (attach(1, HERE), Some(OTHER), "lost"),
+        (attach(1, HERE), None, "lost"),
+        (detach.clone(), Some(HERE), "lost"),
+        (detach.clone(), Some(OTHER), "succeeded"),
+        (detach, None, "succeeded"),
+    ] {
+        for state in [lost(None), JobState::NotFound] {
+            let intent = intent(1, action.clone(), submitted());
+            let answer = answer(state, None);
+            let judge = |world: &World| say(&judge(world, &intent, &answer, HANDLING));
+            assert_eq!(
+                judge(&world(vec![read_at(place)])),
+                ends,
+                "{action:?} {place:?}"
+            );
+            let mut before = world(vec![CloudVolume {
+                begun: asked_at(),
+                ..read_at(place)
+            }]);
+            assert_eq!(judge(&before), "needs 1", "{action:?} {place:?}");
+            before
+                .observed
+                .cloud
+                .absent
+                .insert(volume_id(1), now(1).boot);
+            assert_eq!(judge(&before), "lost", "{action:?} {place:?}");
+        }
+    }
 }
 
 #[test]

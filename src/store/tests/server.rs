@@ -219,6 +219,46 @@ async fn what_is_journalled_may_be_sent_only_while_the_lease_is_ours() {
     assert!(HOLD < LEASE && RENEW * 3 <= HOLD);
 }
 
+/// A clock on which a second goes by whenever it is read.
+struct Ticking(ManualClock);
+
+impl Clock for Ticking {
+    fn now(&self) -> Now {
+        self.0.advance(Duration::from_secs(1));
+        self.0.now()
+    }
+}
+
+#[tokio::test]
+async fn the_lease_counts_from_before_it_was_written() {
+    let database = database().await;
+    let ticking = Arc::new(Ticking(ManualClock::at(clock().now())));
+    let store = Store::open(&of(&database, "a"), ticking.clone())
+        .await
+        .unwrap();
+    with_spec(&store, "a").await;
+    let begun = ticking.0.now().boot;
+    let deadline = store.begin(&intent(1, "a", create())).await.unwrap();
+    while !deadline.has_passed() {}
+    // It was read once before anything was sent, and is good from then on.
+    let passed = ticking.0.now().boot.since(begun);
+    assert_eq!(passed, HOLD + Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn a_text_that_is_too_long_is_refused_and_never_cut() {
+    let database = database().await;
+    let store = open(&of(&database, "a")).await.unwrap();
+    let path = format!("/{}", "x".repeat(700));
+    let change = SourceChange {
+        files: vec![file(&path, FileState::Accepted, &[])],
+        ..SourceChange::default()
+    };
+    let refused = store.accept(&change, NOW).await.unwrap_err();
+    assert!(refused.to_string().contains("too long"), "{refused}");
+    assert_eq!(store.load().await.unwrap().files, []);
+}
+
 #[tokio::test]
 async fn readers_need_no_daemon_and_no_right_to_write() {
     let database = database().await;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use volume_daemon::clock::{Clock, ManualClock};
 use volume_daemon::cloudstack::{Method, Request, Response, Transport, TransportError};
-use volume_daemon::model::{BootTime, Serial, Timestamp, VolumeId};
+use volume_daemon::model::{BootTime, Now, Serial, Timestamp, VolumeId};
 use volume_daemon::sim::world::VmState;
 use volume_daemon::sim::{Delivery, Front, HttpRequest, SimTime};
 
@@ -34,8 +34,6 @@ pub struct Mutation {
     /// The VM it names, if any.
     pub vm: Option<uuid::Uuid>,
     /// When it was sent.
-    pub at: Timestamp,
-    /// The same on the boot clock.
     pub boot: BootTime,
     /// What it was sent into.
     pub found: Found,
@@ -56,11 +54,41 @@ pub struct Found {
     pub to: Option<VmState>,
 }
 
+/// The management server's own clock. It goes by the time that passes, whatever the appliance's
+/// is set to.
+#[derive(Debug, Clone, Copy)]
+pub struct CloudTime {
+    /// What it says at [`CloudTime::BOOT`].
+    begin: SimTime,
+}
+
+impl CloudTime {
+    /// The moment at which a rig begins, in milliseconds on the boot clock.
+    const BOOT: BootTime = BootTime::from_millis(1_000_000);
+
+    /// A clock that says `begin` now, and an appliance's that agrees.
+    pub fn begin(begin: SimTime) -> (Self, Now) {
+        let now = Now {
+            wall: Timestamp::from_millis(begin.as_millis()),
+            boot: Self::BOOT,
+        };
+        (Self { begin }, now)
+    }
+
+    /// What it says at a moment.
+    pub fn at(self, moment: BootTime) -> SimTime {
+        let passed = moment.since(Self::BOOT).as_millis();
+        self.begin
+            .plus_millis(u64::try_from(passed).expect("a short test"))
+    }
+}
+
 /// The transport.
 #[derive(Clone)]
 pub struct SimTransport {
     front: Arc<Mutex<Front>>,
     clock: Arc<ManualClock>,
+    time: CloudTime,
     fuse: Arc<Fuse>,
     nbd: FakeNbd,
     sent: Arc<Mutex<Vec<Mutation>>>,
@@ -74,14 +102,20 @@ pub struct SimTransport {
 struct Known {
     /// False: something may go wrong, so every question counts.
     good: bool,
-    answers: BTreeMap<String, (u16, Vec<u8>)>,
+    answers: BTreeMap<String, Vec<u8>>,
 }
 
 impl SimTransport {
-    pub fn new(front: Arc<Mutex<Front>>, clock: Arc<ManualClock>, nbd: FakeNbd) -> Self {
+    pub fn new(
+        front: Arc<Mutex<Front>>,
+        clock: Arc<ManualClock>,
+        time: CloudTime,
+        nbd: FakeNbd,
+    ) -> Self {
         Self {
             front,
             clock,
+            time,
             fuse: nbd.fuse(),
             stir: nbd.stir(),
             nbd,
@@ -124,9 +158,9 @@ impl SimTransport {
     /// The answer to a listing, if nothing has changed since it was given.
     fn known(&self, request: &Request, now: SimTime) -> Option<Response> {
         let known = self.known.lock().expect("no holder panics");
-        let (status, body) = known.answers.get(&question(request))?;
+        let body = known.answers.get(&question(request))?;
         Some(Response {
-            status: *status,
+            status: 200,
             date: Some(Timestamp::from_millis(now.as_millis() / 1000 * 1000)),
             body: body.clone(),
         })
@@ -141,7 +175,7 @@ impl SimTransport {
                 body: request.form.clone(),
             },
         };
-        let now = SimTime::from_millis(self.clock.now().wall.as_millis());
+        let now = self.time.at(self.clock.now().boot);
         let mut front = self.front.lock().expect("no holder panics");
         let is_due = front.next_due().is_some_and(|due| due <= now);
         if is_due || is_mutating(request.command) {
@@ -155,13 +189,12 @@ impl SimTransport {
         let answer = front.handle(&http, now);
         drop(front);
         if is_mutating(request.command) {
-            let now = self.clock.now();
+            let now = self.clock.now().boot;
             self.sent.lock().expect("no holder panics").push(Mutation {
                 command: request.command,
                 volume: param(&request.form, &["id", "resourceids"]),
                 vm: param(&request.form, &["virtualmachineid"]),
-                at: now.wall,
-                boot: now.boot,
+                boot: now,
                 found,
                 status: answer.status,
                 violation,
@@ -174,9 +207,9 @@ impl SimTransport {
             Delivery::Delivered => {
                 let (status, body) = (answer.status, answer.body.into_bytes());
                 let mut known = self.known.lock().expect("no holder panics");
-                if known.good && request.command.starts_with("list") {
-                    let answer = (status, body.clone());
-                    known.answers.insert(question(request), answer);
+                // A refusal may be of the signature, which is no part of the question.
+                if known.good && status == 200 && request.command.starts_with("list") {
+                    known.answers.insert(question(request), body.clone());
                 }
                 Ok(Response {
                     status,

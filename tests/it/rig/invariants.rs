@@ -85,8 +85,8 @@ impl Rig {
     /// I6: no more volumes are detached in an hour than the guard allows. All of these steps
     /// are implied. The guard counts from the journal, a little before the call.
     fn no_flood(&self) {
-        let now = self.clock.now().wall;
-        let hour = |call: &Mutation| now.since(call.at).as_secs() < 3540;
+        let now = self.clock.now().boot;
+        let hour = |call: &Mutation| now.since(call.boot).as_secs() < 3540;
         let sent = self.transport.sent();
         let detached: BTreeSet<_> = sent
             .iter()
@@ -184,7 +184,9 @@ impl Rig {
                 .world()
                 .volumes()
                 .map(|(_, volume)| volume)
-                .find(|volume| served.node.is_for(&Serial::of(VolumeId::new(volume.uuid))))
+                .filter(|volume| served.node.is_for(&Serial::of(VolumeId::new(volume.uuid))))
+                // Serials of two volumes may be the same.
+                .min_by_key(|volume| volume.removed)
                 .unwrap_or_else(|| panic!("I3: {name} is of no volume"));
             let backing = self
                 .root

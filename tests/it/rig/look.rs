@@ -1,5 +1,7 @@
 //! What tests and stories ask about the daemon and its world.
 
+use std::path::PathBuf;
+
 use volume_daemon::clock::Clock as _;
 use volume_daemon::model::{BootTime, ExportName, VolumeId, VolumeName};
 use volume_daemon::plan::Decision;
@@ -49,6 +51,17 @@ impl Rig {
         Some(VolumeId::new(world.volume(no).uuid))
     }
 
+    /// How often a command that changes something was sent.
+    pub fn calls(&self, command: &str) -> usize {
+        let sent = self.transport.sent();
+        sent.iter().filter(|call| call.command == command).count()
+    }
+
+    /// Where what the appliance's kernel shows is.
+    pub fn host_root(&self) -> PathBuf {
+        self.root.path().join("host")
+    }
+
     /// The loop's view, while there is a daemon.
     pub fn core(&self) -> Option<&Core> {
         self.daemon.as_ref().map(|daemon| &daemon.core)
@@ -75,7 +88,7 @@ impl Rig {
 
     /// Adds a line to the story.
     pub fn note(&self, line: impl FnOnce() -> String) {
-        let at = self.clock.now().wall.as_millis() - START;
+        let at = self.time.at(self.now()).as_millis() - START;
         self.story
             .add(|| format!("{:>6}.{:03} {}", at / 1000, at % 1000, line()));
     }

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use uuid::Uuid;
 use volume_daemon::model::desired::{AttachVm, Move, NameOrId, Origin};
-use volume_daemon::model::memory::Outcome;
 use volume_daemon::model::{Action, BootTime, Cause, DesiredVolume, VolumeId, VolumeName};
 use volume_daemon::plan::Policy;
 use volume_daemon::reconcile::Effect;
@@ -66,8 +65,6 @@ pub struct Others {
     taking: BTreeSet<VolumeName>,
     /// Names in CloudStack that specs make volumes with.
     names: BTreeSet<String>,
-    /// Specs of which the end of an attach was lost.
-    lost: BTreeSet<VolumeName>,
     /// Names of volumes that are being created.
     creating: BTreeSet<String>,
     /// The VM the daemon runs on.
@@ -96,11 +93,6 @@ impl Others {
     /// Whether nobody else ever owned a volume or did something to it.
     pub fn let_be(&self, volume: VolumeId) -> bool {
         self.did_not_make(volume) && !self.touched.contains_key(&volume.uuid())
-    }
-
-    /// Whether the end of an attach of that spec was lost, so that nobody can say who made it.
-    pub fn lost(&self, name: &VolumeName) -> bool {
-        self.lost.contains(name)
     }
 
     /// Whether the daemon made a volume.
@@ -280,13 +272,9 @@ impl Others {
     pub fn allow(&mut self, effect: &Effect, now: BootTime, policy: &Policy) {
         let step = match effect {
             Effect::Act(_, step, _) => step,
-            Effect::Settle(intent, outcome, _) => {
+            Effect::Settle(intent, ..) => {
                 if let Action::Create { volume_name, .. } = &intent.action {
                     self.creating.remove(volume_name);
-                }
-                let is_attach = matches!(intent.action, Action::Attach { .. });
-                if is_attach && matches!(outcome, Outcome::Lost { .. }) {
-                    self.lost.insert(intent.name.clone());
                 }
                 return;
             }

@@ -275,9 +275,7 @@ impl Case<'_> {
             Blocked::CreateUnknown { .. } => self.count("volume", self.ask.volume_name()) > 1,
             Blocked::ClaimedBy { volume, .. } => self.is_claimed(*volume),
             Blocked::BoundTo { volume, .. } => self.is_anothers(*volume),
-            Blocked::ForeignAttachment { .. } => {
-                elsewhere && (!self.is_undisturbed() || self.run.rig.others.lost(self.key))
-            }
+            Blocked::ForeignAttachment { .. } => elsewhere && !self.is_undisturbed(),
             Blocked::OtherVmRunning { vm } => {
                 self.on() != Some(SELF)
                     && self.vm_state(vm.uuid()) == Some(VmState::Running)
