@@ -5,13 +5,16 @@
 //! of a name, a second unsettled call for a volume, a write by a daemon that was replaced), and
 //! otherwise stores what it is given.
 //!
+//! **Two databases**, one behaviour: SQLite in a file, or MariaDB, whose database daemons of many
+//! appliances share. Only `db.rs` knows which it is; the contract in `tests.rs` is run on both.
+//!
 //! **Durable** means synced: SQLite runs with a write-ahead log and `synchronous=FULL`, so
-//! a call that returned `Ok` survives a power cut. A call that failed, or whose future was
+//! a call that returned `Ok` survives a power cut; a server is trusted to do the same. A call that failed, or whose future was
 //! dropped, has either happened in full or not at all; which of the two is not known, and
 //! repeating it is always safe.
 //!
-//! **One writer.** [`Store::open`] takes `<file>.lock` for as long as the store lives and
-//! the next epoch of `vd_lease`. Every write begins with an `UPDATE` of that lease, which fails
+//! **One writer** for each appliance. [`Store::open`] takes a lock file for as long as the store
+//! lives and the next epoch of `vd_lease`; see `lease.rs`. Every write begins with an `UPDATE` of that lease, which fails
 //! once somebody else took a later epoch, even if the lock file was deleted under us. It also
 //! makes every transaction a writing one from its first statement: SQLite refuses, without
 //! waiting, to turn a reading transaction into a writing one.

@@ -291,19 +291,20 @@ fn hint(error: &sqlx::Error) -> &'static str {
         None => match error {
             sqlx::Error::Io(error) if error.kind() == io::ErrorKind::TimedOut => SILENT,
             sqlx::Error::PoolTimedOut => SILENT,
+            // rustls tells so what is wrong with a certificate.
+            sqlx::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => TLS,
             sqlx::Error::Io(_) => {
                 "the database server cannot be reached: check that it runs, and host and port or \
                  socket"
             }
-            sqlx::Error::Tls(_) => {
-                "no encrypted connection can be made: check ssl-mode and ssl-ca of the URL, and the \
-                 server's certificate"
-            }
+            sqlx::Error::Tls(_) => TLS,
             _ => SEE_CAUSE,
         },
     }
 }
 
+const TLS: &str = "no encrypted connection can be made: check ssl-mode and ssl-ca of the URL, and \
+     the server's certificate";
 const SEE_CAUSE: &str = "see the cause";
 const SILENT: &str = "the database server does not answer: check that it runs and can be reached";
 

@@ -979,6 +979,39 @@ mod contract {
     }
 }
 
+/// What stands between quotes in a file of this module.
+fn literals(path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).unwrap().replace("\\\"", "");
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    code.split('"')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_statement_is_of_one_appliance() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store");
+    let mut statements = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if !path.is_file() || path.ends_with("tests.rs") {
+            continue;
+        }
+        for sql in literals(&path) {
+            let is_statement = ["SELECT ", "INSERT ", "UPDATE ", "DELETE "]
+                .iter()
+                .any(|verb| sql.starts_with(verb));
+            if is_statement && sql.contains(" vd_") && !sql.contains(" vd_migrations") {
+                statements += 1;
+                assert!(sql.contains("appliance"), "{}: {sql}", path.display());
+            }
+        }
+    }
+    assert!(statements > 40, "only {statements} were found");
+}
+
 fn directory() -> tempfile::TempDir {
     tempfile::tempdir().unwrap()
 }

@@ -15,6 +15,8 @@ mod crash_points;
 mod demo;
 mod docs;
 mod hazards;
+#[path = "../support/mariadb.rs"]
+mod mariadb;
 mod model;
 mod packaging;
 mod program;

@@ -9,14 +9,16 @@ const DAEMON: &str = include_str!("../../systemd/volume-daemon.service");
 const NBD: &str = include_str!("../../systemd/volume-daemon-nbd.service");
 
 /// Settings without a default.
-const NO_DEFAULT: [&str; 8] = [
+const NO_DEFAULT: [&str; 10] = [
     "api_key",
     "api_key_file",
+    "appliance",
     "ca_file",
     "project",
     "secret_key",
     "secret_key_file",
     "url",
+    "url_file",
     "vm_id",
 ];
 

@@ -219,6 +219,46 @@ async fn what_is_journalled_may_be_sent_only_while_the_lease_is_ours() {
     assert!(HOLD < LEASE && RENEW * 3 <= HOLD);
 }
 
+/// A clock on which a second goes by whenever it is read.
+struct Ticking(ManualClock);
+
+impl Clock for Ticking {
+    fn now(&self) -> Now {
+        self.0.advance(Duration::from_secs(1));
+        self.0.now()
+    }
+}
+
+#[tokio::test]
+async fn the_lease_counts_from_before_it_was_written() {
+    let database = database().await;
+    let ticking = Arc::new(Ticking(ManualClock::at(clock().now())));
+    let store = Store::open(&of(&database, "a"), ticking.clone())
+        .await
+        .unwrap();
+    with_spec(&store, "a").await;
+    let begun = ticking.0.now().boot;
+    let deadline = store.begin(&intent(1, "a", create())).await.unwrap();
+    while !deadline.has_passed() {}
+    // It was read once before anything was sent, and is good from then on.
+    let passed = ticking.0.now().boot.since(begun);
+    assert_eq!(passed, HOLD + Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn a_text_that_is_too_long_is_refused_and_never_cut() {
+    let database = database().await;
+    let store = open(&of(&database, "a")).await.unwrap();
+    let path = format!("/{}", "x".repeat(700));
+    let change = SourceChange {
+        files: vec![file(&path, FileState::Accepted, &[])],
+        ..SourceChange::default()
+    };
+    let refused = store.accept(&change, NOW).await.unwrap_err();
+    assert!(refused.to_string().contains("too long"), "{refused}");
+    assert_eq!(store.load().await.unwrap().files, []);
+}
+
 #[tokio::test]
 async fn readers_need_no_daemon_and_no_right_to_write() {
     let database = database().await;
@@ -318,6 +358,93 @@ async fn what_a_server_refuses_says_what_to_do() {
     assert!(error.to_string().contains("server is read-only"), "{error}");
     server.execute("SET GLOBAL read_only = 0").await;
     store.set_vm(vm(1)).await.unwrap().unwrap();
+}
+
+/// An authority and a certificate of it for `localhost`, as PEM files in `dir`.
+fn certificates(dir: &Path) {
+    for command in [
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=authority \
+         -keyout ca.key -out ca.pem",
+        "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=localhost \
+         -addext subjectAltName=DNS:localhost -keyout key.pem -out request.pem",
+        "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -days 2 -copy_extensions copy \
+         -out cert.pem",
+    ] {
+        let output = std::process::Command::new("openssl")
+            .args(command.split_whitespace())
+            .current_dir(dir)
+            .output()
+            .expect("openssl");
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_is_encrypted_and_the_server_proven_as_the_url_says() {
+    let dir = directory();
+    certificates(dir.path());
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let pem = |name: &str| dir.path().join(name).display().to_string();
+    let server = Server::start(&[
+        &format!("--port={port}"),
+        "--bind-address=127.0.0.1",
+        &format!("--ssl-cert={}", pem("cert.pem")),
+        &format!("--ssl-key={}", pem("key.pem")),
+    ])
+    .await;
+    let database = server.database().await;
+    let ca = pem("ca.pem");
+    let refused = Some("no encrypted connection");
+    for (host, parameters, expected) in [
+        (
+            "localhost",
+            format!("ssl-mode=VERIFY_IDENTITY&ssl-ca={ca}"),
+            None,
+        ),
+        ("localhost", "ssl-mode=VERIFY_IDENTITY".to_owned(), refused),
+        (
+            "127.0.0.1",
+            format!("ssl-mode=VERIFY_IDENTITY&ssl-ca={ca}"),
+            refused,
+        ),
+        ("127.0.0.1", format!("ssl-mode=VERIFY_CA&ssl-ca={ca}"), None),
+        ("127.0.0.1", "ssl-mode=REQUIRED".to_owned(), None),
+        ("127.0.0.1", "ssl-mode=DISABLED".to_owned(), None),
+    ] {
+        let url = format!(
+            "mysql://vd:tr0ub4dor%2F%263@{host}:{port}/{}?{parameters}",
+            database.name
+        );
+        let at = Location::new(&url, "a".parse().unwrap(), &database.lock_dir).unwrap();
+        let opened = open(&at).await;
+        match (opened, expected) {
+            (Ok(store), None) => {
+                let mut tx = store.read("test").await.unwrap();
+                let cipher: Option<(String, String)> = tx
+                    .sql("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
+                    .first()
+                    .await
+                    .unwrap();
+                let is_encrypted = cipher.is_some_and(|(_, cipher)| !cipher.is_empty());
+                assert_eq!(
+                    is_encrypted,
+                    !parameters.contains("DISABLED"),
+                    "{parameters}"
+                );
+                tx.commit().await.unwrap();
+                store.close().await;
+            }
+            (Err(error), Some(says)) => {
+                assert!(
+                    error.to_string().contains(says),
+                    "{host} {parameters}: {error}"
+                );
+            }
+            (opened, _) => panic!("{host} {parameters}: {opened:?}"),
+        }
+    }
 }
 
 #[tokio::test]

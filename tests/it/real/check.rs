@@ -28,7 +28,7 @@ fn files(root: &Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
 }
 
 /// Runs the command; returns its exit code and its report.
-async fn check(rig: &Rig) -> (Option<i32>, Value) {
+pub async fn check(rig: &Rig) -> (Option<i32>, Value) {
     let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_volume-daemon"))
         .env_clear()
         .arg("--config")
@@ -43,7 +43,8 @@ async fn check(rig: &Rig) -> (Option<i32>, Value) {
     (output.status.code(), report)
 }
 
-fn finding<'a>(report: &'a Value, name: &str) -> &'a Value {
+/// What was found by one check.
+pub fn finding<'a>(report: &'a Value, name: &str) -> &'a Value {
     let checks = report["checks"].as_array().expect("a list");
     let found = checks.iter().find(|check| check["check"] == name);
     found.expect(name)
@@ -51,7 +52,7 @@ fn finding<'a>(report: &'a Value, name: &str) -> &'a Value {
 
 /// Asserts that nothing is wrong with the site. What else is installed on the machine of the test, and
 /// who runs it, may deserve a warning; so do the modes of the rig's keys.
-fn all_is_well(code: Option<i32>, report: &Value) {
+pub fn all_is_well(code: Option<i32>, report: &Value) {
     assert_eq!(code, Some(0), "{report:#}");
     for check in report["checks"].as_array().expect("a list") {
         let expected: &[&str] = match check["check"].as_str().expect("a name") {
