@@ -125,9 +125,9 @@ pub async fn run(
         Kind::Intents => {
             Answer::Journal(client::intents(config, &args.source, filter(args)?, io).await?)
         }
-        Kind::Volumes | Kind::Exports | Kind::Devices | Kind::Sources => {
-            Answer::Report(client::report(config, &args.source, &[], io).await?)
-        }
+        Kind::Volumes | Kind::Exports | Kind::Devices | Kind::Sources => Answer::Report(Box::new(
+            client::report(config, &args.source, &[], io).await?,
+        )),
     };
     match args.output {
         Output::Json => json(args, &answer, io)?,
@@ -141,7 +141,7 @@ pub async fn run(
 /// What a list is made from.
 enum Answer {
     /// Volumes, exports and sources.
-    Report(Report),
+    Report(Box<Report>),
     /// Intents.
     Journal(Vec<JournalRow>),
 }
@@ -150,7 +150,7 @@ impl Answer {
     /// The same with all texts as people may see them.
     fn printable(&self) -> anyhow::Result<Self> {
         Ok(match self {
-            Self::Report(report) => Self::Report(printable(report)?),
+            Self::Report(report) => Self::Report(Box::new(printable(&**report)?)),
             Self::Journal(rows) => Self::Journal(printable(rows)?),
         })
     }

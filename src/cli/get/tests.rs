@@ -29,7 +29,11 @@ fn shown(args: &Args, report: &Report, wide: bool) -> Result<String, String> {
         output: if wide { Output::Wide } else { args.output },
         ..args.clone()
     };
-    match list(&args, &Answer::Report(report.clone()), later(NOW, 2)) {
+    match list(
+        &args,
+        &Answer::Report(Box::new(report.clone())),
+        later(NOW, 2),
+    ) {
         Ok(text) => Ok(bare(&text)),
         Err(failure) => Err(format!("{failure}; {}", or_empty(failure.hint.as_ref()))),
     }
@@ -278,7 +282,7 @@ fn printed(args: &Args, report: &Report) -> serde_json::Value {
         err: &mut err,
         live: false,
     };
-    json(args, &Answer::Report(report.clone()), &mut io).expect("written");
+    json(args, &Answer::Report(Box::new(report.clone())), &mut io).expect("written");
     serde_json::from_slice(&out).expect("JSON")
 }
 

@@ -62,7 +62,7 @@ async fn ask(args: &Args, client: &Client) -> anyhow::Result<Result<Answer, Clie
     Ok(match args.kind {
         Kind::Intents => client.intents(&filter(args)?).await.map(Answer::Journal),
         Kind::Volumes | Kind::Exports | Kind::Devices | Kind::Sources => {
-            client.report().await.map(Answer::Report)
+            client.report().await.map(Box::new).map(Answer::Report)
         }
     })
 }
@@ -186,14 +186,14 @@ fn emptied(args: &Args, answer: &Answer, now: Timestamp) -> Option<Answer> {
         return None;
     };
     listing(args, answer, now).err()?;
-    Some(Answer::Report(Report {
+    Some(Answer::Report(Box::new(Report {
         sources: Vec::new(),
         volumes: Vec::new(),
         exports: Vec::new(),
         files: Vec::new(),
         devices: Vec::new(),
-        ..report.clone()
-    }))
+        ..(**report).clone()
+    })))
 }
 
 /// The spec files that are watched.

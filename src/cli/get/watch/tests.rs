@@ -31,7 +31,7 @@ fn watched(args: &Args, answers: impl IntoIterator<Item = Answer>) -> Vec<String
 }
 
 fn of(volumes: &[VolumeStatus]) -> Answer {
-    Answer::Report(report(volumes.iter().cloned()))
+    Answer::Report(Box::new(report(volumes.iter().cloned())))
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn a_spec_file_is_shown_with_what_is_wrong_with_it() {
     let with = |files: Vec<FileStatus>| {
         let mut report = report([]);
         report.files = files;
-        Answer::Report(report)
+        Answer::Report(Box::new(report))
     };
     let good = spec_file("a.yaml", FileState::Accepted, &[]);
     let bad = spec_file("a.yaml", FileState::Invalid, &["a.yaml:3: no unit"]);
