@@ -31,6 +31,7 @@ volume-daemon keeps CloudStack volumes, their attachments and their NBD exports 
                 (make demo ARGS=--keep leaves everything running, to try things on)
   make test     all tests, with a real NBD server, disks that are files, a simulated CloudStack
   make seed SEED=n   tells the story of one random history (make test tries $(SEEDS) of them)
+  make point POINT="move dies 17"   tells the story of one trouble at one point of a scenario
   make lint     format, clippy, documentation, dependencies and licences, generated files
   make bench    how long plans, full looks and spec files take, and what the simulator costs
   make build    the release binary: $(TARGET_DIR)/release/volume-daemon
@@ -44,7 +45,7 @@ All that a change must pass, on a clean clone: .ci/run
 endef
 export HELP
 
-.PHONY: help demo test seed lint bench build fmt schema clean
+.PHONY: help demo test seed point lint bench build fmt schema clean
 help:
 	@printf '%s\n' "$$HELP"
 
@@ -63,6 +64,11 @@ seed:
 	@.ci/need $(BUILD_NEEDS)
 	@SEED=$(or $(SEED),$(error which one? make seed SEED=n)) RUST_BACKTRACE=0 \
 		$(CARGO) test --locked --quiet --test it seeds::replay -- --nocapture
+
+point:
+	@.ci/need $(BUILD_NEEDS)
+	@POINT="$(or $(POINT),$(error which one? make point POINT="scenario trouble number"))" \
+		RUST_BACKTRACE=0 $(CARGO) test --locked --quiet --test it crash_points::replay -- --nocapture
 
 .PHONY: lint-format lint-code lint-docs lint-dependencies lint-generated
 lint: lint-format lint-code lint-docs lint-dependencies lint-generated

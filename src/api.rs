@@ -1,7 +1,8 @@
-//! The HTTP interface: shows what the loop knows, and pauses it.
+//! The HTTP interface: shows what the loop knows, pauses it, and lets pass what it holds back.
 //!
 //! Listens on loopback or a unix socket only; the configuration refuses anything else.
 
+pub mod approve;
 pub mod pause;
 
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::config::Address;
 use crate::model::VolumeName;
 use crate::nbd::ExportServer;
 use crate::reconcile::run::Question;
-use crate::store::IntentFilter;
+use crate::store::{IntentFilter, StoreError};
 use crate::telemetry::chain;
 
 /// What requests are answered from.
@@ -142,6 +143,7 @@ where
             "/api/v1/pause",
             post(pause::pause::<T, E>).delete(pause::resume::<T, E>),
         )
+        .route("/api/v1/approvals", post(approve::approve::<T, E>))
         .fallback(|| async {
             problem(
                 StatusCode::NOT_FOUND,
@@ -160,6 +162,14 @@ async fn ask<A>(
     let (to, from) = oneshot::channel();
     questions.send(question(to)).await.map_err(|_| stopping())?;
     from.await.map_err(|_| stopping())
+}
+
+fn no_store(error: &StoreError) -> Response {
+    problem(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "store unavailable",
+        chain(error),
+    )
 }
 
 fn stopping() -> Response {

@@ -17,6 +17,7 @@ use crate::config::{self, Config, ConfigError, Override};
 use crate::telemetry::{self, LogFormat};
 
 pub mod adopt;
+pub mod approve;
 pub mod check;
 pub mod client;
 pub mod demo;
@@ -124,6 +125,7 @@ enum Brief {
     Check(check::Args),
     Schema(schema::Args),
     Config(settings::Args),
+    Approve(approve::Args),
     Pause(pause::PauseArgs),
     Resume(pause::ResumeArgs),
     TakeOver(take_over::Args),
@@ -137,7 +139,15 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Write specs", &["validate", "adopt", "schema"]),
     (
         "Run",
-        &["check", "run", "pause", "resume", "config", "take-over"],
+        &[
+            "check",
+            "run",
+            "approve",
+            "pause",
+            "resume",
+            "config",
+            "take-over",
+        ],
     ),
     ("Try it out", &["sim", "record", "demo"]),
     ("Install", &["completions", "man"]),
@@ -272,6 +282,7 @@ async fn answer(brief: Brief, global: &Global, io: &mut Io<'_>) -> anyhow::Resul
             check::run(&args, global.file(), global.load(), &clock, io).await?
         }
         Brief::Config(args) => settings::run(&args, &global.load()?, io)?,
+        Brief::Approve(args) => approve::run(&args, &global.load()?, io).await?,
         Brief::Pause(args) => pause::pause(&args, &global.load()?, io).await?,
         Brief::Resume(args) => pause::resume(&args, &global.load()?, io).await?,
         Brief::TakeOver(args) => {

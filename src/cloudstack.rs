@@ -184,22 +184,17 @@ impl<T: Transport> Client<T> {
         params: Params,
     ) -> Result<Answer, CloudStackError> {
         let ahead = self.ahead_ms.load(Ordering::Relaxed);
-        let first = self
-            .call(
-                method,
-                command,
-                params.clone(),
-                self.expires(ahead),
-                Deadline::never(),
-            )
-            .await;
+        let read = async |params, ahead| {
+            let expires = self.expires(ahead);
+            let deadline = Deadline::never();
+            self.call(method, command, params, expires, deadline).await
+        };
+        let first = read(params.clone(), ahead).await;
         let learnt = self.ahead_ms.load(Ordering::Relaxed);
         if first.is_ok() || learnt == ahead {
             return first;
         }
-        let expires = self.expires(learnt);
-        self.call(method, command, params, expires, Deadline::never())
-            .await
+        read(params, learnt).await
     }
 
     /// When a read that is signed now ends to be valid, if the server is `ahead_ms` ahead of us.

@@ -232,8 +232,8 @@ pub fn plan(world: &World, policy: &Policy, before: &Guard, now: Now) -> Plan {
             )
         })
         .collect();
-    let guard = guard::judge(world, policy, before, &volumes, now);
-    guard.apply(world, &mut volumes);
+    let mut guard = guard::judge(world, policy, before, &volumes, now);
+    guard.apply(world, &mut volumes, now);
     Plan { volumes, guard }
 }
 

@@ -28,4 +28,4 @@ pub use self::devices::devices;
 pub use self::execute::{Seen, broken, execute};
 pub use self::files::{FilesNews, SpecFiles};
 pub use self::learn::absorb;
-pub use self::status::{Situation, plan_status, write};
+pub use self::status::{Situation, frozen, plan_status, write};

@@ -10,15 +10,13 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use super::{Shared, problem, stopping};
+use super::{Shared, no_store, problem, stopping};
 use crate::cloudstack::Transport;
 use crate::config::Span;
 use crate::model::memory::Pause;
 use crate::model::{Timestamp, VolumeName};
 use crate::nbd::ExportServer;
 use crate::reconcile::run::Question;
-use crate::store::StoreError;
-use crate::telemetry::chain;
 
 /// The longest pause: what is to rest for longer says so in its spec.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -114,12 +112,4 @@ pub(super) async fn resume<T: Transport, E: ExportServer>(
         Ok(()) => StatusCode::NO_CONTENT.into_response(),
         Err(_) => stopping(),
     }
-}
-
-fn no_store(error: &StoreError) -> Response {
-    problem(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "store unavailable",
-        chain(error),
-    )
 }

@@ -58,7 +58,8 @@ fn answer_questions(mut questions: mpsc::Receiver<Question>, health: Option<Heal
             match question {
                 Question::Report(to) => drop(to.send(empty_report())),
                 Question::Health(to) => drop(to.send(health.clone())),
-                Question::Resync | Question::Pause(..) => {}
+                Question::Frozen(to) => drop(to.send(None)),
+                Question::Resync | Question::Pause(..) | Question::Approve(_) => {}
             }
         }
     });

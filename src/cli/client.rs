@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::Url;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::offline::{self, Seen};
 use super::output::{self, Io};
+use crate::api::approve::{ApproveAnswer, ApproveRequest};
 use crate::api::pause::{PauseRequest, Paused};
 use crate::config::{Address, Config};
 use crate::model::{DesiredVolume, VolumeName};
@@ -23,6 +25,9 @@ const BODY_MAX: usize = 128 << 20;
 
 /// Where pauses are asked for.
 const PAUSE: &str = "api/v1/pause";
+
+/// Where what the guard holds back is approved.
+const APPROVE: &str = "api/v1/approvals";
 
 /// How much of an unexpected answer is shown, in characters.
 const EXCERPT: usize = 200;
@@ -212,14 +217,15 @@ impl Client {
     /// # Errors
     /// As [`Client::report`], and if there is no such spec.
     pub async fn pause(&self, request: &PauseRequest) -> Result<Paused, ClientError> {
-        let url = self.url(PAUSE, &[]);
-        let request = self
-            .http
-            .post(url)
-            .header(reqwest::header::CONTENT_TYPE, "application/json")
-            .body(serde_json::to_vec(request).unwrap_or_default());
-        let body = self.send(PAUSE, request).await?;
-        self.understand(PAUSE, &body)
+        self.post(PAUSE, request).await
+    }
+
+    /// Lets steps pass that the guard holds back.
+    ///
+    /// # Errors
+    /// As [`Client::report`], and if something else is held back by now.
+    pub async fn approve(&self, request: &ApproveRequest) -> Result<ApproveAnswer, ClientError> {
+        self.post(APPROVE, request).await
     }
 
     /// Ends the pause of a spec, or of everything.
@@ -233,6 +239,20 @@ impl Client {
             .collect();
         let url = self.url(PAUSE, &query);
         self.send(PAUSE, self.http.delete(url)).await.map(drop)
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        request: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let request = self
+            .http
+            .post(self.url(path, &[]))
+            .header(reqwest::header::CONTENT_TYPE, "application/json")
+            .body(serde_json::to_vec(request).unwrap_or_default());
+        let body = self.send(path, request).await?;
+        self.understand(path, &body)
     }
 
     async fn get<T: DeserializeOwned>(

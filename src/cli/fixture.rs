@@ -16,9 +16,9 @@ use crate::model::{
 };
 use crate::plan::{Drift, DriftClass};
 use crate::reconcile::report::{
-    AttachmentStatus, Capacity, Condition, DeviceStatus, ExportStatus, IntentStatus,
-    ObservedStatus, Phase, PlanStatus, Reason, Report, SourceStatus, StepStatus, Truth,
-    VolumeExport, VolumeStatus,
+    AttachmentStatus, Capacity, Condition, DeviceStatus, ExportStatus, FrozenStatus, FrozenStep,
+    IntentStatus, ObservedStatus, Phase, PlanStatus, Reason, Report, SourceStatus, StepStatus,
+    Truth, VolumeExport, VolumeStatus,
 };
 
 /// 2027-01-15T08:00:00Z, when the reports were written.
@@ -32,6 +32,18 @@ pub fn later(at: Timestamp, seconds: u64) -> Timestamp {
 /// A text without its colours.
 pub fn plain(text: &str) -> String {
     anstream::adapter::strip_str(text).to_string()
+}
+
+/// One step that the guard holds back.
+pub fn frozen(why: &str) -> FrozenStatus {
+    FrozenStatus {
+        why: why.to_owned(),
+        digest: "0123456789ab".to_owned(),
+        steps: vec![FrozenStep {
+            volume: "gone".parse().expect("a name"),
+            text: "detach it".to_owned(),
+        }],
+    }
 }
 
 /// A report on these volumes, from a daemon that can see everything.

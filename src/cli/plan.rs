@@ -14,7 +14,7 @@ use super::output::{BAD, DIM, Exit, GOOD, HEAD, Io, PENDING, count, printable, s
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::{Timestamp, VolumeName};
-use crate::reconcile::report::{Phase, PlanStatus, Report, StepStatus, VolumeStatus};
+use crate::reconcile::report::{FrozenStatus, Phase, PlanStatus, Report, StepStatus, VolumeStatus};
 
 mod explain;
 
@@ -239,6 +239,7 @@ pub(super) fn unread(report: &Report) -> impl Iterator<Item = &str> {
 struct Document<'a> {
     at: Timestamp,
     frozen: Option<&'a str>,
+    approvable: Option<&'a str>,
     summary: Summary,
     volumes: Vec<Entry<'a>>,
 }
@@ -263,7 +264,8 @@ impl<'a> Document<'a> {
         });
         Self {
             at: report.at,
-            frozen: report.frozen.as_deref(),
+            frozen: report.frozen.as_ref().map(|frozen| frozen.why.as_str()),
+            approvable: report.frozen.as_ref().and_then(approvable),
             summary: Summary::of(report),
             volumes: volumes.collect(),
         }
@@ -304,6 +306,11 @@ fn grouped(report: &Report, all: bool, about: impl Fn(&VolumeStatus) -> String) 
     text
 }
 
+/// What to approve the frozen steps by, if any is due.
+fn approvable(frozen: &FrozenStatus) -> Option<&str> {
+    (!frozen.steps.is_empty()).then_some(frozen.digest.as_str())
+}
+
 /// What makes the rest of a report less than the whole truth.
 pub(super) fn warnings(report: &Report) -> String {
     let mut text = String::new();
@@ -311,8 +318,12 @@ pub(super) fn warnings(report: &Report) -> String {
         let why = source.message.as_deref().unwrap_or("not read yet");
         let _ = writeln!(text, "{BAD}warning:{BAD:#} {}: {why}", source.name);
     }
-    if let Some(why) = &report.frozen {
+    if let Some(frozen) = &report.frozen {
+        let why = &frozen.why;
         let _ = writeln!(text, "{BAD}warning:{BAD:#} implied steps are frozen: {why}");
+        if approvable(frozen).is_some() {
+            let _ = writeln!(text, "{DIM}volume-daemon approve shows them{DIM:#}");
+        }
     }
     if !text.is_empty() {
         text.push('\n');

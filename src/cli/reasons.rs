@@ -49,7 +49,8 @@ pub(super) fn goes_on(code: &str) -> &'static str {
         "Observing" => "goes on as soon as that is read",
         "Refused" | "Immutable" | "Held" => "goes on when the spec changes",
         "GuardFrozen" => {
-            "goes on by itself when the cause has been gone for two full looks at CloudStack"
+            "goes on by itself when the cause has been gone for two full looks at CloudStack, or when \
+             a person approves it"
         }
         "Contended" => "is restored once more when an hour has passed",
         "InternalError" => "goes on when the daemon is mended",
@@ -104,7 +105,7 @@ pub(super) fn try_this(help: Help<'_>) -> Option<String> {
         "CreateUnknown" => help.named(),
         "DeviceBusy" | "DeviceMismatch" => help.disk(),
         "StoreRolledBack" => "volume-daemon take-over".to_owned(),
-        "GuardFrozen" => "volume-daemon drift".to_owned(),
+        "GuardFrozen" => "volume-daemon approve".to_owned(),
         "ClockSkew" => "timedatectl".to_owned(),
         "InternalError" => format!("journalctl -u volume-daemon --grep {name}"),
         _ => return None,

@@ -50,6 +50,8 @@ pub struct Memory {
     pub implied: Vec<ImpliedStep>,
     /// What a person said is to be left alone for a while.
     pub pauses: Pauses,
+    /// Steps that the guard froze and a person let pass (I6).
+    pub approved: BTreeMap<VolumeName, Approved>,
     /// Specs whose claims are left alone although this store knows nothing of them (I16).
     pub disowned: BTreeSet<SpecUid>,
     /// Whether every row was understood. If not, what is missing may be in one that was not.
@@ -80,6 +82,7 @@ impl Memory {
             views: BTreeMap::new(),
             implied: Vec::new(),
             pauses: Pauses::default(),
+            approved: BTreeMap::new(),
             disowned: BTreeSet::new(),
             is_whole: true,
             unknown_claims: Vec::new(),
@@ -125,6 +128,15 @@ impl Pauses {
             .filter(|pause| pause.until > now)
             .max_by_key(|pause| pause.until)
     }
+}
+
+/// A step that the guard froze and a person let pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approved {
+    /// Exactly this one: any other for the same spec stays frozen.
+    pub action: Action,
+    /// When it ends to be, on the boot clock: setting the wall clock prolongs nothing.
+    pub until: BootTime,
 }
 
 /// Which CloudStack volume a spec is about.

@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sha1::{Digest, Sha1};
+
 use crate::model::memory::ImpliedStep;
 use crate::model::observed::Reading;
 use crate::model::{Action, BootTime, Cause, Now, VolumeName};
@@ -37,6 +39,21 @@ pub struct Freeze {
     pub clean: u8,
     /// Which listing was the last that counted.
     pub listed: Option<BootTime>,
+    /// What it holds back.
+    pub steps: BTreeMap<VolumeName, Action>,
+}
+
+impl Freeze {
+    /// Stands for exactly what is held back: other steps, or another volume or VM in one of them,
+    /// have another digest. Twelve hexadecimal digits.
+    pub fn digest(&self) -> String {
+        let text = serde_json::to_string(&self.steps).expect("names are text");
+        let bytes = Sha1::digest(text);
+        bytes[..6]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
 }
 
 /// Whether the guard counts this step.
@@ -75,6 +92,7 @@ pub(super) fn judge(
             why,
             clean: 0,
             listed,
+            steps: BTreeMap::new(),
         }),
         (None, None) => None,
         // The same listing says nothing new.
@@ -84,6 +102,7 @@ pub(super) fn judge(
             why: held.why.clone(),
             clean: held.clean + 1,
             listed,
+            steps: BTreeMap::new(),
         }),
     };
     Guard { freeze }
@@ -115,8 +134,8 @@ fn cause(
         .max(percent(bound, policy.implied_percent));
     let due: BTreeSet<&VolumeName> = volumes
         .iter()
-        .filter(|(_, plan)| match &plan.decision {
-            Decision::Act { now, .. } => counts(now),
+        .filter(|(name, plan)| match &plan.decision {
+            Decision::Act { now: step, .. } => counts(step) && !is_approved(world, name, step, now),
             Decision::InSync
             | Decision::Released
             | Decision::Waiting { .. }
@@ -158,15 +177,31 @@ fn percent(of: usize, share: usize) -> usize {
     of.saturating_mul(share) / 100
 }
 
+/// Whether a person let this step pass.
+fn is_approved(world: &World, name: &VolumeName, step: &Step, now: Now) -> bool {
+    let approved = world.memory.approved.get(name);
+    approved.is_some_and(|approved| approved.until > now.boot && approved.action == step.action)
+}
+
 impl Guard {
-    /// Holds back the frozen steps of a plan.
-    pub(super) fn apply(&self, world: &World, volumes: &mut BTreeMap<VolumeName, VolumePlan>) {
-        let Some(freeze) = &self.freeze else {
+    /// Holds back the frozen steps of a plan, but for those that a person let pass.
+    pub(super) fn apply(
+        &mut self,
+        world: &World,
+        volumes: &mut BTreeMap<VolumeName, VolumePlan>,
+        at: Now,
+    ) {
+        let Some(freeze) = &mut self.freeze else {
             return;
         };
+        freeze.steps.clear();
         for (name, plan) in volumes {
             let step = match &plan.decision {
-                Decision::Act { now, then } if counts(now) => (now.clone(), then.clone()),
+                Decision::Act { now, then }
+                    if counts(now) && !is_approved(world, name, now, at) =>
+                {
+                    (now.clone(), then.clone())
+                }
                 Decision::Act { .. }
                 | Decision::InSync
                 | Decision::Released
@@ -182,6 +217,7 @@ impl Guard {
                 &now.action,
                 owner.map_or("frozen".to_owned(), |owner| format!("frozen for {owner}")),
             ));
+            freeze.steps.insert(name.clone(), now.action.clone());
             then.insert(0, (*now).into());
             plan.decision = Decision::Blocked {
                 by: vec![Blocked::GuardFrozen {

@@ -592,7 +592,10 @@ impl Blocked {
                 join(candidates)
             ),
             Self::GuardFrozen { why } => {
-                format!("frozen by the guard: {why}. It thaws by itself when the cause is gone")
+                format!(
+                    "frozen by the guard: {why}. It thaws by itself when the cause is gone, and \
+                     passes once a person approves exactly this"
+                )
             }
             Self::HeldBySpec { field } => format!("the spec says {field}, so this is not done"),
             Self::ClockSkew { by } => format!(

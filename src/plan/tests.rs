@@ -11,8 +11,8 @@ use crate::model::desired::{
     Reclaim, VolumeDocument, VolumeSpec,
 };
 use crate::model::memory::{
-    AcceptedView, Binding, Failure, FailureClass, ImpliedStep, Intent, Memory, Pause, Progress,
-    Resolution,
+    AcceptedView, Approved, Binding, Failure, FailureClass, ImpliedStep, Intent, Memory, Pause,
+    Progress, Resolution,
 };
 use crate::model::observed::{
     Attachment, Catalogue, CloudView, CloudVm, CloudVolume, Device, DeviceNumber, DeviceUser,
@@ -1598,6 +1598,43 @@ fn the_guard_freezes_floods_and_thaws_by_itself() {
     assert!(frozen.guard.freeze.is_some());
     let first = frozen.volumes.values().next().expect("ten");
     assert_eq!(say(first), "Blocked GuardFrozen > Detach");
+
+    // A person looks at exactly these, and lets them pass.
+    let freeze = frozen.guard.freeze.clone().expect("frozen");
+    assert_eq!(freeze.steps.len(), 4);
+    let approve = |world: &mut World, until: u64| {
+        let approved = freeze.steps.iter().map(|(name, action)| {
+            let until = now().boot.plus(Duration::from_secs(until));
+            let action = action.clone();
+            (name.clone(), Approved { action, until })
+        });
+        world.memory.approved = approved.collect();
+    };
+    let mut approved = many.clone();
+    approve(&mut approved, 1);
+    assert_eq!(acting(&go(&approved, &frozen.guard)), 4);
+    approve(&mut approved, 0);
+    assert_eq!(acting(&go(&approved, &frozen.guard)), 0, "it has expired");
+    // One volume is somewhere else by now: nobody approved that.
+    let (moved, _) = freeze.steps.first_key_value().expect("four");
+    let id = many.memory.bindings[moved].volume;
+    let place = |world: &mut World| {
+        let volume = world.observed.cloud.volumes.get_mut(&id).expect("listed");
+        volume.attachment.as_mut().expect("attached").vm = other();
+        world.memory.placements.insert(id, other());
+        let stopped = vm(other(), VmState::Stopped);
+        world.observed.cloud.vms.insert(other(), stopped);
+    };
+    approve(&mut approved, 1);
+    place(&mut approved);
+    let then = go(&approved, &frozen.guard);
+    assert_eq!(acting(&then), 3);
+    let left = then.guard.freeze.expect("still");
+    assert_eq!(left.steps.keys().collect::<Vec<_>>(), [moved]);
+    place(&mut many);
+    let other_digest = go(&many, &Guard::default()).guard.freeze;
+    let other_digest = other_digest.expect("frozen").digest();
+    assert_ne!(other_digest, freeze.digest(), "other steps, another digest");
 
     let mut large = fleet(100);
     abandon_first(&mut large, 10);

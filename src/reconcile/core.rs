@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::act::{Acted, LocalResult};
 use crate::model::desired::{Generation, Origin};
 use crate::model::memory::{
-    AcceptedView, Binding, Failure, FailureClass, ImpliedStep, Intent, Memory, Outcome, Pause,
-    Progress, Resolution,
+    AcceptedView, Approved, Binding, Failure, FailureClass, ImpliedStep, Intent, Memory, Outcome,
+    Pause, Progress, Resolution,
 };
 use crate::model::observed::{Disks, HostView, NbdView};
 use crate::model::{
@@ -96,6 +96,8 @@ pub enum Event {
     Resync,
     /// A person paused a spec, or everything (`None`), or ended that; the store has it already.
     Paused(Option<VolumeName>, Option<Pause>),
+    /// A person let steps pass that the guard froze.
+    Approved(BTreeMap<VolumeName, Approved>),
     /// The limits were set anew.
     Limits(Box<(Policy, Pace)>),
 }
@@ -294,6 +296,10 @@ impl Core {
                 self.replan = true;
             }
             Event::Paused(name, pause) => self.paused(name, pause, now),
+            Event::Approved(steps) => {
+                self.world.memory.approved.extend(steps);
+                self.replan = true;
+            }
             Event::Limits(limits) => {
                 (self.policy, self.pace) = *limits;
                 self.replan = true;

@@ -21,8 +21,8 @@ pub struct Report {
     pub self_vm: Option<VmId>,
     /// How the outside can be seen.
     pub sources: Vec<SourceStatus>,
-    /// Why implied steps are frozen, if they are.
-    pub frozen: Option<String>,
+    /// What the guard holds back, if it holds back anything.
+    pub frozen: Option<FrozenStatus>,
     /// Every spec.
     pub volumes: Vec<VolumeStatus>,
     /// Everything the NBD server serves.
@@ -31,6 +31,28 @@ pub struct Report {
     pub files: Vec<FileStatus>,
     /// Every disk of this machine.
     pub devices: Vec<HostDevice>,
+}
+
+/// Steps that nobody asked for in so many words, and of which there is suddenly much.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FrozenStatus {
+    /// Why.
+    pub why: String,
+    /// Stands for exactly these steps, to approve them by.
+    pub digest: String,
+    /// What is held back; none while only a later step of that kind would be.
+    pub steps: Vec<FrozenStep>,
+}
+
+/// One step that is held back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FrozenStep {
+    /// Of which spec.
+    pub volume: VolumeName,
+    /// What it would do.
+    pub text: String,
 }
 
 /// A disk of this machine.

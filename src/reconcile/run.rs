@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 use crate::act::{Acted, Hands, LocalResult};
 use crate::clock::{self, Clock};
 use crate::cloudstack::Transport;
-use crate::model::memory::{FailureClass, Outcome, Pause};
+use crate::model::memory::{Approved, FailureClass, Outcome, Pause};
 use crate::model::{Now, VolumeName};
 use crate::nbd::ExportServer;
-use crate::plan::Decision;
+use crate::plan::{Decision, Freeze};
 
 use super::conditions::Transitions;
 use super::core::{Core, Effect, Event};
@@ -36,6 +36,10 @@ pub enum Question {
     /// Leave a spec, or everything (`None`), alone, or no longer (`None`). The store has it
     /// already.
     Pause(Option<VolumeName>, Option<Pause>),
+    /// What the guard holds back, if anything.
+    Frozen(oneshot::Sender<Option<Freeze>>),
+    /// Let these steps pass. The store has them already.
+    Approve(BTreeMap<VolumeName, Approved>),
 }
 
 /// Whether the loop can do its work: one reason for each thing that it cannot do.
@@ -158,6 +162,13 @@ where
             Question::Pause(name, pause) => {
                 tell_pause(name.as_ref(), pause.as_ref(), now);
                 self.core.handle(Event::Paused(name, pause), now);
+            }
+            Question::Frozen(to) => drop(to.send(self.core.plan().guard.freeze.clone())),
+            Question::Approve(steps) => {
+                for (name, Approved { action, .. }) in &steps {
+                    tracing::warn!(volume.name = %name, action = action.kind(), "approved: {action}");
+                }
+                self.core.handle(Event::Approved(steps), now);
             }
         }
     }
@@ -300,6 +311,7 @@ fn tell(event: &Event) {
         | Event::Remembered(_, Ok(()))
         | Event::Resync
         | Event::Paused(..)
+        | Event::Approved(_)
         // Said where it is renewed.
         | Event::Lease(_)
         | Event::Limits(_) => {}

@@ -6,18 +6,18 @@ use std::time::Duration;
 use crate::model::desired::{DesiredVolume, Presence};
 use crate::model::memory::{Binding, Failure, Intent, Progress};
 use crate::model::observed::{CloudVolume, Device, Disks, ServedExport};
-use crate::model::{BootTime, ExportName, Now, Reading, Serial, SourceFile, VolumeName};
+use crate::model::{Action, BootTime, ExportName, Now, Reading, Serial, SourceFile, VolumeName};
 use crate::plan::{
-    Ahead, Blocked, Decision, Plan, Policy, SourceHealth, Step, VolumePlan, Waiting, World,
+    Ahead, Blocked, Decision, Freeze, Plan, Policy, SourceHealth, Step, VolumePlan, Waiting, World,
 };
 
 use super::conditions::{Transitions, conditions};
 use super::devices::devices;
 use super::files::SpecFiles;
 use super::report::{
-    AttachmentStatus, Capacity, DeviceStatus, ExportStatus, IntentStatus, ObservedStatus,
-    PauseStatus, Phase, PlanStatus, Reason, Report, SourceStatus, StepStatus, VolumeExport,
-    VolumeStatus,
+    AttachmentStatus, Capacity, DeviceStatus, ExportStatus, FrozenStatus, FrozenStep, IntentStatus,
+    ObservedStatus, PauseStatus, Phase, PlanStatus, Reason, Report, SourceStatus, StepStatus,
+    VolumeExport, VolumeStatus,
 };
 
 /// What a report is written from.
@@ -64,11 +64,24 @@ pub fn write(situation: Situation<'_>, transitions: &mut Transitions, now: Now) 
         instance: world.memory.instance,
         self_vm: world.observed.host.self_vm.clone().present(),
         sources: sources(world, files, store_down, now),
-        frozen: plan.guard.freeze.as_ref().map(|freeze| freeze.why.clone()),
+        frozen: plan.guard.freeze.as_ref().map(frozen),
         volumes,
         exports: exports(world),
         files: files.statuses(world.desired.volumes.values(), now),
         devices: devices(world),
+    }
+}
+
+/// What the guard holds back.
+pub fn frozen(freeze: &Freeze) -> FrozenStatus {
+    let step = |(name, action): (&VolumeName, &Action)| FrozenStep {
+        volume: name.clone(),
+        text: action.to_string(),
+    };
+    FrozenStatus {
+        why: freeze.why.clone(),
+        digest: freeze.digest(),
+        steps: freeze.steps.iter().map(step).collect(),
     }
 }
 

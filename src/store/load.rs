@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::db::{Row, Work};
 use super::rows::{self, Skipped};
 use super::{Store, StoreError, journal};
-use crate::model::memory::{Binding, Memory, Pauses};
+use crate::model::memory::{Approved, Binding, Memory, Pauses};
 use crate::model::{
     AccountMark, DesiredVolume, Now, Owner, SourceFile, Timestamp, VmId, VolumeName,
 };
@@ -105,6 +105,7 @@ impl Store {
         let since = Timestamp::from_millis(now.wall.as_millis().saturating_sub(hour));
         memory.implied = journal::implied(tx, since, now, &mut skipped).await?;
         memory.pauses = pauses(tx, now, &mut skipped).await?;
+        memory.approved = approved(tx, now, &mut skipped).await?;
         let read = all(tx, "SELECT uid FROM vd_disowned WHERE appliance = ?").await?;
         let disowned = rows::each("vd_disowned", &read, &mut skipped, |(uid,): (String,)| {
             rows::parse(&uid)
@@ -186,6 +187,29 @@ async fn pauses(tx: &mut Work, now: Now, skipped: &mut Vec<Skipped>) -> Result<P
         }
     }
     Ok(pauses)
+}
+
+/// What was approved and still counts; of two for one spec, the later one. A clock that was set
+/// back makes none count for longer.
+async fn approved(
+    tx: &mut Work,
+    now: Now,
+    skipped: &mut Vec<Skipped>,
+) -> Result<BTreeMap<VolumeName, Approved>, StoreError> {
+    let read = tx
+        .sql(
+            "SELECT name, action, until_at FROM vd_approvals \
+             WHERE appliance = ? AND until_at > ? AND approved_at <= ? ORDER BY approved_at",
+        )
+        .mine()
+        .bind(now.wall.as_millis())
+        .bind(now.wall.as_millis())
+        .rows()
+        .await?;
+    let approved = rows::each("vd_approvals", &read, skipped, |row| {
+        rows::approved(row, now)
+    });
+    Ok(approved.into_iter().collect())
 }
 
 impl Loaded {

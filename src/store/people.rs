@@ -1,8 +1,11 @@
-//! What people said to the daemon, and the account it is known to use: pauses, disowned claims.
+//! What people said to the daemon, and the account it is known to use: pauses, approvals, disowned
+//! claims.
+
+use std::collections::BTreeMap;
 
 use super::StoreError;
 use super::{Store, rows};
-use crate::model::{AccountMark, SpecUid, Timestamp, VolumeId, VolumeName};
+use crate::model::{AccountMark, Action, SpecUid, Timestamp, VolumeId, VolumeName};
 
 impl Store {
     /// Leaves a spec, or everything (`None`), alone until `until`. What was said of it before
@@ -66,6 +69,39 @@ impl Store {
             .await?;
         tx.commit().await?;
         Ok(deleted > 0)
+    }
+
+    /// Lets steps pass until `until`. `digest` stands for all of them.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`], [`StoreError::Failed`].
+    pub async fn approve(
+        &self,
+        digest: &str,
+        steps: &BTreeMap<VolumeName, Action>,
+        until: Timestamp,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        const DOING: &str = "record an approval";
+        let at = self.clock.now().wall;
+        let mut tx = self.write(DOING).await?;
+        for (name, action) in steps {
+            tx.sql(
+                "INSERT INTO vd_approvals \
+                 (appliance, name, approved_at, until_at, digest, action, reason) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?)",
+            )
+            .mine()
+            .bind(name.as_str())
+            .bind(at.as_millis())
+            .bind(until.as_millis())
+            .bind(digest)
+            .bind(rows::to_json(action))
+            .bind(reason)
+            .execute()
+            .await?;
+        }
+        tx.commit().await
     }
 
     /// Leaves the claims of specs alone that this store knows nothing of: their volumes belong

@@ -9,7 +9,8 @@ use super::journal::{JournalRow, Settled};
 use crate::model::action::Mark;
 use crate::model::desired::Generation;
 use crate::model::memory::{
-    AcceptedView, Binding, FailureClass, ImpliedStep, Intent, Outcome, Pause, Progress, Resolution,
+    AcceptedView, Approved, Binding, FailureClass, ImpliedStep, Intent, Outcome, Pause, Progress,
+    Resolution,
 };
 use crate::model::{
     Action, Cause, DesiredVolume, ExportName, Now, Owner, Presence, SourceFile, SpecUid, Timestamp,
@@ -332,6 +333,18 @@ pub(super) fn pause(row: PauseRow, now: Now) -> Result<(Option<VolumeName>, Paus
         .transpose()?;
     let until = now.boot_of(Timestamp::from_millis(until));
     Ok((name, Pause { until, reason }))
+}
+
+pub(super) type ApprovedRow = (String, String, i64);
+
+/// A step that a person let pass.
+pub(super) fn approved(row: ApprovedRow, now: Now) -> Result<(VolumeName, Approved), Unreadable> {
+    let (name, action, until) = row;
+    let approved = Approved {
+        action: json(&action)?,
+        until: now.boot_of(Timestamp::from_millis(until)),
+    };
+    Ok((VolumeName::try_from(name).map_err(text)?, approved))
 }
 
 /// What stands for all specs where a name is written; no spec has such a name.

@@ -7,8 +7,13 @@ use crate::model::Timestamp;
 
 /// Every migration, oldest first; its version is its position, from 1. Never edited once
 /// released: only appended to.
-const MIGRATIONS: [(&str, &str); 1] =
-    [("tables", include_str!("../../migrations/0001_tables.sql"))];
+const MIGRATIONS: [(&str, &str); 2] = [
+    ("tables", include_str!("../../migrations/0001_tables.sql")),
+    (
+        "approvals",
+        include_str!("../../migrations/0002_approvals.sql"),
+    ),
+];
 
 /// The schema this version writes.
 pub(super) const KNOWN: i64 = MIGRATIONS.len() as i64;

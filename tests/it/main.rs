@@ -6,10 +6,12 @@
 //! [`real`] runs the binary with everything real but CloudStack
 //! itself.
 
+mod caught;
 mod check;
 mod cli;
 mod clients;
 mod convergence;
+mod crash_points;
 mod demo;
 mod docs;
 mod hazards;

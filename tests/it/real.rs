@@ -17,5 +17,6 @@ mod outage;
 mod rig;
 mod secrets;
 mod serving;
+mod soak;
 mod specs;
 mod tap;

@@ -8,6 +8,7 @@ mod nbd;
 mod others;
 mod stir;
 mod story;
+mod trouble;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -21,10 +22,10 @@ use volume_daemon::cloudstack::{Client, Credentials, Scope, Secret};
 use volume_daemon::host::Host;
 use volume_daemon::model::observed::HostView;
 use volume_daemon::model::{
-    AcceptedDocument, DesiredVolume, Owner, Presence, SourceChange, Timestamp, VolumeName,
+    AcceptedDocument, BootTime, DesiredVolume, Owner, Presence, SourceChange, Timestamp, VolumeName,
 };
 use volume_daemon::plan::{Blocked, Decision, Desired, Policy, SourceHealth};
-use volume_daemon::reconcile::{Core, Effect, Event, Pace, Seen, execute};
+use volume_daemon::reconcile::{Core, Effect, Event, Pace};
 use volume_daemon::sim::host::{HostDir, HostDisk, disks_of};
 use volume_daemon::sim::world::{ADMIN_API_KEY, ADMIN_SECRET_KEY, Latencies, Settings};
 use volume_daemon::sim::{Fault, Front, Operation, SimTime, World};
@@ -37,6 +38,8 @@ use invariants::Judged;
 pub use nbd::FakeNbd;
 pub use others::{Deed, Others};
 pub use story::Story;
+use trouble::Carried;
+pub use trouble::Trouble;
 
 /// Where the simulated time begins: 2026-01-01T00:00:00Z.
 pub const START: i64 = 1_767_225_600_000;
@@ -82,6 +85,10 @@ pub struct Rig {
     judged: Judged,
     /// Whether anything outside the daemon changed since it was judged.
     stirred: bool,
+    /// What happens when the fuse blows.
+    pub trouble: Trouble,
+    /// What the daemon learns late, and when.
+    belated: Vec<(BootTime, Event)>,
 }
 
 impl Rig {
@@ -130,6 +137,8 @@ impl Rig {
             told: BTreeMap::new(),
             judged: Judged::default(),
             stirred: true,
+            trouble: Trouble::default(),
+            belated: Vec::new(),
         };
         rig.nbd.stir().note();
         rig.show_host();
@@ -193,6 +202,7 @@ impl Rig {
             let hands = Arc::into_inner(daemon.hands).expect("no task outlives its rig");
             hands.store.close().await;
         }
+        self.belated.clear();
         self.fuse.reset();
     }
 
@@ -380,8 +390,9 @@ impl Rig {
     }
 
     /// Carries out one effect, if any is due, and asserts every invariant. `false`: nothing
-    /// was due. A blown fuse ends the daemon.
+    /// was due. What happens when the fuse blows is up to [`Rig::trouble`].
     pub async fn step(&mut self) -> bool {
+        self.tell_belated();
         let now = self.clock.now();
         let Some(daemon) = &mut self.daemon else {
             return false;
@@ -397,23 +408,17 @@ impl Rig {
         };
         self.last = format!("{effect:?}");
         self.story.add_effect(&effect);
-        let event = if matches!(effect, Effect::ObserveHost) {
-            Some(Event::Host(self.scan()))
-        } else {
-            let seen = Seen::of(daemon.core.world());
-            let hands = Arc::clone(&daemon.hands);
-            let fuse = Arc::clone(&self.fuse);
-            tokio::select! {
-                biased;
-                event = execute(&*hands, effect, seen) => Some(event),
-                () = fuse.blown() => None,
-            }
-        };
+        let carried = self.carry_out(effect).await;
         // Readings begun at the same millisecond as a change do not count.
         self.clock.advance(Duration::from_millis(1));
-        match event {
-            Some(event) => self.tell(event),
-            None => self.crash().await,
+        match carried {
+            Carried::Learnt(event) => self.tell(event),
+            Carried::Belated => {}
+            Carried::Died => self.crash().await,
+            Carried::WasReplaced(old) => {
+                let hands = Arc::into_inner(old.hands).expect("no task outlives its rig");
+                hands.store.close().await;
+            }
         }
         self.tell_decisions();
         // What was asked may have let simulated time run.
@@ -473,8 +478,10 @@ impl Rig {
             let now = self.time.at(now.boot);
             Duration::from_millis(due.millis_since(now))
         });
+        let belated = self.belated.iter().map(|(due, _)| due.since(now.boot));
         core.into_iter()
             .chain(world)
+            .chain(belated.min())
             .min()
             .unwrap_or(Duration::from_secs(1))
             .clamp(Duration::from_millis(1), Duration::from_secs(60))
@@ -487,6 +494,7 @@ impl Rig {
         };
         let core = &daemon.core;
         daemon.pending.is_empty()
+            && self.belated.is_empty()
             && core.is_quiet()
             && core.world().desired.volumes.keys().all(|name| {
                 core.plan()

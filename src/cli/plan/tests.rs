@@ -1,4 +1,4 @@
-use super::super::fixture::{NOW, blocked, held, later, plain, progressing, ready, report};
+use super::super::fixture::{NOW, blocked, frozen, held, later, plain, progressing, ready, report};
 use super::super::fixture::{released, unknown, waiting};
 use super::*;
 
@@ -84,10 +84,11 @@ fn what_cannot_be_read_and_what_is_frozen_comes_first() {
     let mut report = report([ready("a")]);
     report.sources[0].ok = false;
     report.sources[0].message = Some("connection refused".to_owned());
-    report.frozen = Some("4 of 9 volumes vanished".to_owned());
+    report.frozen = Some(frozen("4 of 9 volumes vanished"));
     let expected = "\
 warning: cloudstack: connection refused
 warning: implied steps are frozen: 4 of 9 volumes vanished
+volume-daemon approve shows them
 
 nothing to do now, 1 in sync
 ";

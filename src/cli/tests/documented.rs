@@ -8,7 +8,7 @@ use axum::routing::get;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::super::fixture::{NOW, held, in_flight, later, progressing, waiting};
+use super::super::fixture::{NOW, frozen, held, in_flight, later, progressing, waiting};
 use super::*;
 use crate::model::action::{Claim, Mark};
 use crate::model::memory::{FailureClass, Intent, Outcome, Progress};
@@ -174,7 +174,7 @@ fn everything() -> Report {
         until: NOW,
         reason: "restore".to_owned(),
     });
-    report.frozen = Some("too many at once".to_owned());
+    report.frozen = Some(frozen("too many at once"));
     report.sources[2].ok = false;
     report.sources[2].message = Some("connection refused".to_owned());
     let problem = FileProblem {

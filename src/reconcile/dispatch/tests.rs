@@ -496,6 +496,7 @@ fn time_counts_for_abandoned_specs_while_their_source_is_believed() {
         why: "a flood".to_owned(),
         clean: 0,
         listed: None,
+        steps: BTreeMap::new(),
     });
     core.poll(now(5_000));
     assert_eq!(counted(&core), Duration::ZERO, "frozen");

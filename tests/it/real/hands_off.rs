@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use volume_daemon::clock;
-use volume_daemon::reconcile::report::Report;
+use volume_daemon::reconcile::report::{Phase, Report};
 use volume_daemon::sim::control::Side;
 
-use super::rig::{PATIENCE, Rig, has, run};
+use super::rig::{PATIENCE, Rig, SELF, has, run, volume};
 use super::tap::Moment;
 
 /// Longer than any delay of the settings and two looks at everything.
@@ -76,6 +76,64 @@ fn everything_paused_includes_what_is_yet_to_come_and_ends_by_itself() {
         rig.held_by("b", "Paused").await;
         assert_eq!(rig.tap.mutations(), before);
         rig.ready("b").await;
+        rig.finish().await;
+    });
+}
+
+#[test]
+fn a_flood_is_held_back_until_a_person_approves_exactly_that() {
+    run(async {
+        let names = ["a", "b", "c", "d"];
+        let all = |vm: &str| {
+            names
+                .map(|name| crate::rig::spec(name, 1, vm, false))
+                .join("---\n")
+        };
+        let mut rig = Rig::new().await;
+        rig.write("all.yaml", &all("self"));
+        rig.declare("stays", "");
+        rig.start();
+        for name in names {
+            rig.until("attached", |report| {
+                volume(report, name).is_some_and(|it| it.phase == Phase::Ready)
+            })
+            .await;
+        }
+        rig.ready("stays").await;
+        let (code, said) = rig.cli(&["approve"]).await;
+        assert_eq!((code, said.as_str()), (0, "nothing is held back\n"));
+        // Three of them would be allowed in an hour.
+        rig.write("all.yaml", &all("none"));
+        let frozen = |report: &Report| {
+            let steps = report.frozen.as_ref().map(|frozen| frozen.steps.len());
+            steps.unwrap_or(0)
+        };
+        let report = rig.until("held back", |report| frozen(report) > 0).await;
+        let digest = report.frozen.expect("just seen").digest;
+        let (code, said) = rig.cli(&["approve"]).await;
+        assert_eq!(code, 2, "{said}");
+        assert!(
+            said.contains(&format!("volume-daemon approve {digest}")),
+            "{said}"
+        );
+        let (code, said) = rig.cli(&["approve", "000000000000"]).await;
+        assert_eq!(code, 1, "{said}");
+        assert!(
+            said.contains("is not what 000000000000 stood for"),
+            "{said}"
+        );
+        // What was approved is remembered.
+        let (code, said) = rig.cli(&["approve", &digest, "--reason", "meant"]).await;
+        assert_eq!(code, 0, "{said}");
+        rig.kill().await;
+        rig.start();
+        rig.until("all detached", |_| {
+            names.iter().all(|name| rig.attached_to(name).is_none())
+        })
+        .await;
+        assert_eq!(rig.tap.count("detachVolume"), 4);
+        rig.logs(&["approved: detach", "volume.name=a"]).await;
+        assert_eq!(rig.attached_to("stays").as_deref(), Some(SELF));
         rig.finish().await;
     });
 }

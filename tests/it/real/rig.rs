@@ -61,12 +61,17 @@ timeout = "5s"
 
 /// Runs a test with a time limit.
 pub fn run(test: impl Future<Output = ()>) {
+    run_within(TEST_MAX, test);
+}
+
+/// Runs a test with another time limit.
+pub fn run_within(limit: Duration, test: impl Future<Output = ()>) {
     crate::rig::block_on(async {
         let mut test = pin!(test);
         // What the test holds is dropped while this panics, which prints the log.
         assert!(
-            timeout(TEST_MAX, test.as_mut()).await.is_ok(),
-            "the test did not end within {TEST_MAX:?}"
+            timeout(limit, test.as_mut()).await.is_ok(),
+            "the test did not end within {limit:?}"
         );
     });
 }

@@ -6,6 +6,7 @@ use volume_daemon::clock::Clock as _;
 use volume_daemon::model::{BootTime, ExportName, VolumeId, VolumeName};
 use volume_daemon::plan::Decision;
 use volume_daemon::reconcile::Core;
+use volume_daemon::store::{IntentFilter, JournalRow};
 
 use super::{Rig, START, Story};
 
@@ -60,6 +61,17 @@ impl Rig {
     /// Where what the appliance's kernel shows is.
     pub fn host_root(&self) -> PathBuf {
         self.root.path().join("host")
+    }
+
+    /// Every intent there ever was.
+    pub async fn journal(&self) -> Vec<JournalRow> {
+        let store = &self.daemon.as_ref().expect("a daemon").hands.store;
+        let all = IntentFilter {
+            name: None,
+            open_only: false,
+            limit: u32::MAX,
+        };
+        store.intents(all).await.expect("a readable store")
     }
 
     /// The loop's view, while there is a daemon.

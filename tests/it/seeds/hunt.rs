@@ -1,11 +1,8 @@
 //! Runs one history, catches what it fails with, and cuts it down to what that takes.
 
-use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
-
 use super::happening::History;
 use super::run::run;
+use crate::caught::caught;
 use crate::rig::{Story, block_on};
 
 /// Runs that cutting one history down may take.
@@ -21,45 +18,14 @@ pub struct Failure {
     pub story: String,
 }
 
-thread_local! {
-    /// What the last panic of this thread said, while it runs a history.
-    static SAID: RefCell<Option<String>> = const { RefCell::new(None) };
-}
-
-/// Keeps panics of histories quiet: they are reported once, with their story.
-fn listen() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            let heard = SAID.with_borrow_mut(|said| match said {
-                Some(said) => {
-                    let at = info.location().map(ToString::to_string);
-                    let text = info.payload_as_str().unwrap_or("a panic");
-                    *said = format!("{text} ({})", at.unwrap_or_default());
-                    true
-                }
-                None => false,
-            });
-            if !heard {
-                before(info);
-            }
-        }));
-    });
-}
-
 /// Runs a history; with its story or, if it is not to be told, without.
 pub fn attempt(history: &History, tell: bool) -> Result<String, Failure> {
-    listen();
     let story = Story::new(tell);
-    SAID.set(Some(String::new()));
-    let ended = catch_unwind(AssertUnwindSafe(|| block_on(run(history, &story))));
-    let said = SAID.take().unwrap_or_default();
-    match ended {
+    match caught(|| block_on(run(history, &story))) {
         Ok(()) => Ok(story.text()),
-        Err(_) => Err(Failure {
+        Err(why) => Err(Failure {
             seed: history.setup.seed,
-            why: said,
+            why,
             story: story.text(),
         }),
     }
