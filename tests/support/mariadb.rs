@@ -24,6 +24,11 @@ pub const PASSWORD: &str = "tr0ub4dor/&3";
 /// The user that daemons are: it may do anything in its databases, and nothing else.
 const USER: &str = "vd";
 
+/// A signal from a terminal goes to everybody in the group; this one is still needed then.
+const KEEPER: &str = r#"trap '' HUP INT TERM; cat >/dev/null
+    pid=$(cat "$0/pid" 2>/dev/null) && kill -9 $pid
+    while [ -e "$0" ]; do rm -rf "$0"; sleep 0.1; done"#;
+
 /// How long a server may take to begin, on a machine that does much else.
 const READY: Duration = Duration::from_secs(60);
 
@@ -65,7 +70,7 @@ impl Server {
         let dir = dir.expect("a directory").keep();
         let keeper = Command::new("sh")
             .arg("-c")
-            .arg(r#"cat >/dev/null; pid=$(cat "$0/pid" 2>/dev/null) && kill -9 $pid; rm -rf "$0""#)
+            .arg(KEEPER)
             .arg(&dir)
             .stdin(Stdio::piped())
             .spawn();
