@@ -195,9 +195,10 @@ pub fn text(report: &Report) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{blocked, drift, held, plain, progressing, ready, report, unknown};
+    use super::super::fixture::{
+        blocked, drift, ghost, held, plain, progressing, ready, report, unknown,
+    };
     use super::*;
-    use crate::model::ByteSize;
 
     #[test]
     fn differences_are_grouped_by_class() {
@@ -230,21 +231,11 @@ logs     spec.export.readOnly   true      false
     #[test]
     fn a_disk_that_should_not_be_here_is_a_difference() {
         let mut report = report([ready("a")]);
-        report.devices.push(HostDevice {
-            path: "/dev/vdx".to_owned(),
-            number: "252:368".to_owned(),
-            serial: Some("17af9803f4a8445da106".parse().expect("a serial")),
-            size: ByteSize::gib(1),
-            state: DeviceState::Ghost,
-            volume: None,
-            volume_id: None,
-            users: Vec::new(),
-            message: Some("nobody's".to_owned()),
-        });
+        report.devices.push(ghost());
         let expected = "\
 Ghosts: disks here that CloudStack does not list here
 DEVICE     SERIAL                 WHY
-/dev/vdx   17af9803f4a8445da106   nobody's
+/dev/vdx   17af9803f4a8445da106   not listed
 
 no drift in 1 volume
 ";

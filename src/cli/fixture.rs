@@ -16,9 +16,9 @@ use crate::model::{
 };
 use crate::plan::{Drift, DriftClass};
 use crate::reconcile::report::{
-    AttachmentStatus, Capacity, Condition, DeviceStatus, ExportStatus, FrozenStatus, FrozenStep,
-    IntentStatus, ObservedStatus, Phase, PlanStatus, Reason, Report, SourceStatus, StepStatus,
-    Truth, VolumeExport, VolumeStatus,
+    AttachmentStatus, Capacity, Condition, DeviceState, DeviceStatus, ExportStatus, FrozenStatus,
+    FrozenStep, HostDevice, IntentStatus, ObservedStatus, Phase, PlanStatus, Reason, Report,
+    SourceStatus, StepStatus, Truth, VolumeExport, VolumeStatus,
 };
 
 /// 2027-01-15T08:00:00Z, when the reports were written.
@@ -32,6 +32,21 @@ pub fn later(at: Timestamp, seconds: u64) -> Timestamp {
 /// A text without its colours.
 pub fn plain(text: &str) -> String {
     anstream::adapter::strip_str(text).to_string()
+}
+
+/// A disk that CloudStack does not list here.
+pub fn ghost() -> HostDevice {
+    HostDevice {
+        path: "/dev/vdx".to_owned(),
+        number: "252:368".to_owned(),
+        serial: Some("17af9803f4a8445da106".parse().expect("a serial")),
+        size: ByteSize::gib(1),
+        state: DeviceState::Ghost,
+        volume: None,
+        volume_id: None,
+        users: vec!["mounted at /mnt".to_owned()],
+        message: Some("not listed".to_owned()),
+    }
 }
 
 /// One step that the guard holds back.

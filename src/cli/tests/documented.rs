@@ -8,7 +8,7 @@ use axum::routing::get;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::super::fixture::{NOW, frozen, held, in_flight, later, progressing, waiting};
+use super::super::fixture::{NOW, frozen, ghost, held, in_flight, later, progressing, waiting};
 use super::*;
 use crate::model::action::{Claim, Mark};
 use crate::model::memory::{FailureClass, Intent, Outcome, Progress};
@@ -16,9 +16,7 @@ use crate::model::{
     Action, ByteSize, Cause, FileProblem, FileState, InstanceId, IntentId, JobId, OfferingId,
     Owner, SpecUid, VmId, VolumeId, ZoneId,
 };
-use crate::reconcile::report::{
-    DeviceState, FileStatus, FileVolume, HostDevice, PauseStatus, Report,
-};
+use crate::reconcile::report::{FileStatus, FileVolume, HostDevice, PauseStatus, Report};
 use crate::store::{JournalRow, Settled};
 
 const DOCUMENT: &str = include_str!("../../../docs/output.md");
@@ -206,21 +204,6 @@ fn everything() -> Report {
         },
     ];
     report
-}
-
-/// A disk that CloudStack does not list here.
-fn ghost() -> HostDevice {
-    HostDevice {
-        path: "/dev/vdx".to_owned(),
-        number: "252:368".to_owned(),
-        serial: Some("17af9803f4a8445da106".parse().expect("a serial")),
-        size: ByteSize::gib(1),
-        state: DeviceState::Ghost,
-        volume: None,
-        volume_id: None,
-        users: vec!["mounted at /mnt".to_owned()],
-        message: Some("not listed".to_owned()),
-    }
 }
 
 /// Calls of every kind, with every end.
