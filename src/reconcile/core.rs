@@ -542,7 +542,8 @@ impl Core {
             | Action::Bind { .. }
             | Action::Grow { .. }
             | Action::Attach { .. }
-            | Action::Detach { .. } => {}
+            | Action::Detach { .. }
+            | Action::Delete { .. } => {}
         }
     }
 
@@ -570,7 +571,8 @@ impl Core {
             | Action::Tag { .. }
             | Action::Grow { .. }
             | Action::Attach { .. }
-            | Action::Detach { .. } => {}
+            | Action::Detach { .. }
+            | Action::Delete { .. } => {}
         }
     }
 
@@ -615,6 +617,11 @@ impl Core {
                 memory.vanished.remove(&volume);
             }
             None => {}
+        }
+        if let (Action::Delete { volume, .. }, Outcome::Succeeded { .. } | Outcome::Lost { .. }) =
+            (&intent.action, outcome)
+        {
+            memory.deleted.insert(*volume);
         }
         match settle::failure_of(outcome) {
             None => {
