@@ -1752,6 +1752,22 @@ fn the_guard_freezes_floods_and_thaws_by_itself() {
     let first = frozen.volumes.values().next().expect("ten");
     assert_eq!(say(first), "Blocked GuardFrozen > Detach");
 
+    let mut deleting = fleet(10);
+    for want in deleting.desired.volumes.values_mut().take(4) {
+        want.document.spec.reclaim_policy = Reclaim::Delete;
+        want.document.spec.deletion_protection = false;
+        want.presence = Presence::Abandoned {
+            counted: Duration::from_secs(24 * 3600),
+        };
+        let id = deleting.memory.bindings[want.name()].volume;
+        let volume = deleting.observed.cloud.volumes.get_mut(&id);
+        volume.expect("listed").attachment = None;
+    }
+    let held = go(&deleting, &Guard::default());
+    assert_eq!(acting(&held), 0, "nor are four deletions");
+    let steps = held.guard.freeze.expect("frozen").steps;
+    assert!(steps.values().all(|step| step.kind() == Action::DELETE));
+
     // A person looks at exactly these, and lets them pass.
     let freeze = frozen.guard.freeze.clone().expect("frozen");
     assert_eq!(freeze.steps.len(), 4);
