@@ -11,6 +11,7 @@ mod attach;
 mod claim;
 mod decide;
 mod drift;
+pub mod episode;
 mod guard;
 mod index;
 mod path;

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::db::{Row, Work};
 use super::rows::{self, Skipped};
-use super::{Store, StoreError, journal};
+use super::{Store, StoreError, episodes, journal};
 use crate::model::memory::{Approved, Binding, Memory, Pauses};
 use crate::model::{
     AccountMark, DesiredVolume, Now, Owner, SourceFile, Timestamp, VmId, VolumeName,
 };
+use crate::plan::episode::Open;
 
 /// How far back the guard counts implied steps (I6).
 const IMPLIED_WINDOW: Duration = Duration::from_secs(60 * 60);
@@ -27,6 +28,8 @@ pub struct Loaded {
     pub vm: Option<VmId>,
     /// The account that was last seen to be the right one.
     pub account: Option<AccountMark>,
+    /// Differences that were not seen to be gone. Nothing depends on them.
+    pub episodes: Vec<Open>,
     /// Rows that cannot be understood. A name with such a row is not among `desired`:
     /// nothing is done for it, rather than something wrong.
     pub skipped: Vec<Skipped>,
@@ -139,6 +142,7 @@ impl Store {
             files,
             vm,
             account: account.into_iter().next(),
+            episodes: episodes::open(tx).await?,
             skipped,
         })
     }
