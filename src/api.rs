@@ -3,6 +3,7 @@
 //! Listens on loopback or a unix socket only; the configuration refuses anything else.
 
 pub mod approve;
+pub mod history;
 pub mod pause;
 
 use std::sync::Arc;
@@ -139,6 +140,8 @@ where
         .route("/readyz", get(readyz::<T, E>))
         .route("/api/v1/status", get(status::<T, E>))
         .route("/api/v1/intents", get(intents::<T, E>))
+        .route("/api/v1/episodes", get(history::episodes::<T, E>))
+        .route("/api/v1/history", get(history::history::<T, E>))
         .route(
             "/api/v1/pause",
             post(pause::pause::<T, E>).delete(pause::resume::<T, E>),

@@ -25,6 +25,7 @@ pub mod describe;
 mod desired;
 pub mod drift;
 pub mod get;
+pub mod history;
 pub mod offline;
 pub mod output;
 pub mod pause;
@@ -119,6 +120,7 @@ enum Brief {
     Drift(drift::Args),
     Get(get::Args),
     Describe(describe::Args),
+    History(history::Args),
     Wait(wait::Args),
     Validate(validate::Args),
     Adopt(adopt::Args),
@@ -135,7 +137,10 @@ enum Brief {
 
 /// The subcommands as the help groups them.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("Look", &["plan", "drift", "get", "describe", "wait"]),
+    (
+        "Look",
+        &["plan", "drift", "get", "describe", "history", "wait"],
+    ),
     ("Write specs", &["validate", "adopt", "schema"]),
     (
         "Run",
@@ -273,9 +278,10 @@ async fn answer(brief: Brief, global: &Global, io: &mut Io<'_>) -> anyhow::Resul
     let clock = &SystemClock;
     let exit = match brief {
         Brief::Plan(args) => plan::run(&args, &global.load()?, clock, io).await?,
-        Brief::Drift(args) => drift::run(&args, &global.load()?, io).await?,
+        Brief::Drift(args) => drift::run(&args, &global.load()?, clock, io).await?,
         Brief::Get(args) => get::run(&args, &global.load()?, clock, io).await?,
         Brief::Describe(args) => describe::run(&args, &global.load()?, clock, io).await?,
+        Brief::History(args) => history::run(&args, &global.load()?, io).await?,
         Brief::Adopt(args) => adopt::run(&args, &global.load()?, Arc::new(SystemClock), io).await?,
         Brief::Check(args) => {
             let clock: Arc<dyn Clock> = Arc::new(SystemClock);

@@ -12,6 +12,7 @@ mod claim;
 mod decide;
 mod delete;
 mod drift;
+pub mod episode;
 mod guard;
 mod index;
 mod path;

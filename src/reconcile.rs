@@ -10,6 +10,7 @@ mod conditions;
 mod core;
 mod devices;
 mod dispatch;
+mod episodes;
 mod execute;
 mod files;
 #[cfg(test)]

@@ -32,9 +32,11 @@ use crate::model::{BootTime, InstanceId};
 use crate::telemetry::chain;
 
 mod db;
+mod episodes;
 mod error;
 pub mod examine;
 mod facts;
+mod history;
 mod journal;
 mod lease;
 mod load;
@@ -51,7 +53,9 @@ mod mariadb_server;
 #[cfg(test)]
 mod tests;
 
+pub use episodes::EpisodeFilter;
 pub use error::StoreError;
+pub use history::{Approval, Bound, Happening, PauseNote, SpecVersion, What};
 pub use journal::{Effects, IntentFilter, JournalRow, PlacementChange, Settled};
 pub use lease::{HOLD, LEASE, RENEW};
 pub use load::Loaded;

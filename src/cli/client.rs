@@ -14,8 +14,13 @@ use crate::api::approve::{ApproveAnswer, ApproveRequest};
 use crate::api::pause::{PauseRequest, Paused};
 use crate::config::{Address, Config};
 use crate::model::{DesiredVolume, VolumeName};
+use crate::plan::episode::Episode;
 use crate::reconcile::report::Report;
-use crate::store::{IntentFilter, JournalRow};
+use crate::store::{EpisodeFilter, Happening, IntentFilter, JournalRow};
+
+mod stored;
+
+pub(super) use self::stored::{episodes, history, intents};
 
 /// How long the daemon may take for one answer: it answers from memory.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -210,6 +215,30 @@ impl Client {
             query.push(("name", name.to_string()));
         }
         self.get("api/v1/intents", &query).await
+    }
+
+    /// What differed, the latest first.
+    ///
+    /// # Errors
+    /// As [`Client::report`].
+    pub async fn episodes(&self, filter: &EpisodeFilter) -> Result<Vec<Episode>, ClientError> {
+        let mut query = vec![("limit", filter.limit.to_string())];
+        if let Some(name) = &filter.name {
+            query.push(("name", name.to_string()));
+        }
+        if let Some(since) = &filter.since {
+            query.push(("since", since.to_string()));
+        }
+        self.get("api/v1/episodes", &query).await
+    }
+
+    /// Everything that happened to a volume, in order of time.
+    ///
+    /// # Errors
+    /// As [`Client::report`].
+    pub async fn history(&self, name: &VolumeName) -> Result<Vec<Happening>, ClientError> {
+        let query = [("name", name.to_string())];
+        self.get("api/v1/history", &query).await
     }
 
     /// Leaves a spec, or everything, alone for a while.
@@ -443,29 +472,6 @@ async fn ask(
                 "{error}; reading CloudStack, host and NBD server directly"
             )?;
             Ok(None)
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// The journal, from the daemon or from its store.
-///
-/// # Errors
-/// If neither way leads anywhere.
-pub(super) async fn intents(
-    config: &Config,
-    source: &Source,
-    filter: IntentFilter,
-    io: &mut Io<'_>,
-) -> anyhow::Result<Vec<JournalRow>> {
-    if source.offline {
-        return offline::intents(config, filter).await;
-    }
-    match Client::new(&config.api.listen)?.intents(&filter).await {
-        Ok(rows) => Ok(rows),
-        Err(error) if error.is_absence() && !source.online => {
-            writeln!(io.err, "{error}; reading the store directly")?;
-            offline::intents(config, filter).await
         }
         Err(error) => Err(error.into()),
     }

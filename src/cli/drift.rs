@@ -1,27 +1,36 @@
 //! `volume-daemon drift`: what differs from what is asked for while nobody is working on it.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::client::{self, Source};
 use super::output::{Exit, Io, PENDING, count, plain, printable, table};
 use super::plan::{self, Output, warnings};
+use super::wait::timeout;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::{Serial, Timestamp, VolumeName};
 use crate::plan::{Drift, DriftClass};
 use crate::reconcile::report::{DeviceState, HostDevice, Phase, Report};
 
-/// Shows what differs from the specs while nobody is working on it.
+mod since;
+
+/// Shows what differs from the specs while nobody is working on it, now or lately.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   volume-daemon drift                      everything, by kind of difference
   volume-daemon drift --online -o json     for monitoring: the daemon's word only
+  volume-daemon drift --since 24h          what differed since yesterday, and how it ended
   volume-daemon drift >/dev/null || echo \"something differs\"
 
+With --since it shows from when to when something differed, as the daemon saw it: what it heals at
+once, and what went on while it did not run, it cannot tell.
+
 Exit codes, the first that applies:
-  2  something differs
+  2  something differs; with --since: did at any time since then
   5  nothing is seen to differ, but something is blocked or could not be read
   0  nothing differs
   1  it could not be found out
@@ -30,6 +39,9 @@ pub struct Args {
     /// How to show it
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
+    /// What differed in this last time, like 24h; kept are the last 90 days
+    #[arg(long, value_name = "TIME", value_parser = timeout)]
+    since: Option<Duration>,
     #[command(flatten)]
     source: Source,
 }
@@ -38,7 +50,15 @@ pub struct Args {
 ///
 /// # Errors
 /// If neither the daemon nor the world can be asked, or nobody reads the answer.
-pub async fn run(args: &Args, config: &Config, io: &mut Io<'_>) -> anyhow::Result<Exit> {
+pub async fn run(
+    args: &Args,
+    config: &Config,
+    clock: &dyn Clock,
+    io: &mut Io<'_>,
+) -> anyhow::Result<Exit> {
+    if let Some(span) = args.since {
+        return since::run(args, span, config, clock, io).await;
+    }
     let report = client::report(config, &args.source, &[], io).await?;
     match args.output {
         Output::Text => io.text(&text(&printable(&report)?))?,

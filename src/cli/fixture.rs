@@ -14,6 +14,7 @@ use crate::model::{
     ByteSize, Cause, DesiredVolume, InstanceId, IntentId, JobId, Owner, Presence, Serial, SpecUid,
     Timestamp, VmId, VolumeId,
 };
+use crate::plan::episode::{Ended, Ending, Episode};
 use crate::plan::{Drift, DriftClass};
 use crate::reconcile::report::{
     AttachmentStatus, Capacity, Condition, DeviceState, DeviceStatus, ExportStatus, FrozenStatus,
@@ -324,6 +325,34 @@ pub fn drift(class: DriftClass, field: &str, desired: &str, observed: &str) -> D
         field: field.to_owned(),
         desired: desired.to_owned(),
         observed: observed.to_owned(),
+    }
+}
+
+/// A volume that somebody detached, and that is still detached.
+pub fn episode(volume: &str, first_seen: Timestamp) -> Episode {
+    Episode {
+        volume: volume.parse().expect("a name"),
+        generation: 3,
+        drift: drift(
+            DriftClass::Attachment,
+            "spec.attachTo.vm",
+            "VM a",
+            "detached by somebody",
+        ),
+        first_seen,
+        ended: None,
+    }
+}
+
+/// The same, and it ended.
+pub fn over(episode: Episode, at: Timestamp, ending: Ending) -> Episode {
+    Episode {
+        ended: Some(Ended {
+            last_seen: episode.first_seen,
+            at,
+            ending,
+        }),
+        ..episode
     }
 }
 

@@ -20,12 +20,13 @@ use crate::model::{
 };
 use crate::nbd::ExportServer;
 use crate::observe::{self, CloudQuery};
+use crate::plan::episode::Episode;
 use crate::plan::{self, Desired, Guard, Policy, SourceHealth, World, resolve};
 use crate::reconcile::report::Report;
 use crate::reconcile::{FilesNews, Situation, SpecFiles, Transitions, absorb, write};
 use crate::source::{DirectoryState, Known, SpecDirectory, Writers};
 use crate::spec;
-use crate::store::{IntentFilter, JournalRow, Store};
+use crate::store::{EpisodeFilter, Happening, IntentFilter, JournalRow, Store};
 use crate::telemetry::chain;
 
 /// A report, and the specs that it is about.
@@ -134,9 +135,39 @@ pub async fn unknown_claims(
 /// # Errors
 /// If the store cannot be read.
 pub async fn intents(config: &Config, filter: IntentFilter) -> anyhow::Result<Vec<JournalRow>> {
+    match store(config).await? {
+        Some(store) => Ok(store.intents(filter).await?),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// What differed, read from the store.
+///
+/// # Errors
+/// If the store cannot be read.
+pub async fn episodes(config: &Config, filter: &EpisodeFilter) -> anyhow::Result<Vec<Episode>> {
+    match store(config).await? {
+        Some(store) => Ok(store.episodes(filter).await?),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// What happened to a volume, read from the store.
+///
+/// # Errors
+/// If the store cannot be read.
+pub async fn history(config: &Config, name: &VolumeName) -> anyhow::Result<Vec<Happening>> {
+    match store(config).await? {
+        Some(store) => Ok(store.history(name).await?),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The store, to be read; `None` if it does not exist yet.
+async fn store(config: &Config) -> anyhow::Result<Option<Store>> {
     match Store::open_read_only(&config.store.location()?).await {
-        Ok(store) => Ok(store.intents(filter).await?),
-        Err(error) if error.is_missing() => Ok(Vec::new()),
+        Ok(store) => Ok(Some(store)),
+        Err(error) if error.is_missing() => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
@@ -145,16 +176,15 @@ type Remembered = (Memory, Vec<DesiredVolume>, Vec<SourceFile>);
 
 /// What the store holds; a store that does not exist yet holds nothing.
 async fn remembered(config: &Config) -> anyhow::Result<Remembered> {
-    match Store::open_read_only(&config.store.location()?).await {
-        Ok(store) => {
+    match store(config).await? {
+        Some(store) => {
             let loaded = store.load().await?;
             Ok((loaded.memory, loaded.desired, loaded.files))
         }
-        Err(error) if error.is_missing() => {
+        None => {
             let instance = InstanceId::new(uuid::Uuid::new_v4());
             Ok((Memory::new(instance), Vec::new(), Vec::new()))
         }
-        Err(error) => Err(error.into()),
     }
 }
 

@@ -99,6 +99,7 @@ pub(super) async fn run(_: &Args, settings: Settings) -> anyhow::Result<ExitCode
         desired,
         files,
         account,
+        episodes,
         ..
     } = loaded;
     let present = account_mark(config, memory.instance)?;
@@ -111,6 +112,7 @@ pub(super) async fn run(_: &Args, settings: Settings) -> anyhow::Result<ExitCode
         Pace::from(&config.pace),
         fastrand::u64(..),
     );
+    core.restore(episodes);
     // What was accepted before is in force from the first moment; that it is still written
     // anywhere is known when the directory has been read.
     let known = Desired {

@@ -540,12 +540,13 @@ fn skew(case: &Case<'_>) -> Option<std::time::Duration> {
 }
 
 fn drift_of(step: &Step) -> Drift {
-    let (class, field) = match step.action {
-        Action::Create { .. } | Action::Delete { .. } => (DriftClass::Existence, "spec"),
-        Action::Tag { .. } | Action::Bind { .. } => (DriftClass::Property, "metadata.name"),
-        Action::Grow { .. } => (DriftClass::Size, "spec.size"),
-        Action::Attach { .. } | Action::Detach { .. } => (DriftClass::Attachment, "spec.attachTo"),
-        Action::Export { .. } | Action::Withdraw { .. } => (DriftClass::Export, "spec.export"),
+    let class = DriftClass::of(&step.action);
+    let field = match class {
+        DriftClass::Existence => "spec",
+        DriftClass::Property => "metadata.name",
+        DriftClass::Size => "spec.size",
+        DriftClass::Attachment => "spec.attachTo",
+        DriftClass::Export => "spec.export",
     };
     Drift::new(class, field, step.action.to_string(), step.reason.clone())
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::Action;
+
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drift {
@@ -28,6 +30,30 @@ pub enum DriftClass {
     Export,
     /// A lesser property differs.
     Property,
+}
+
+impl DriftClass {
+    /// Of which kind the difference is that a step ends.
+    pub const fn of(action: &Action) -> Self {
+        match action {
+            Action::Create { .. } | Action::Delete { .. } => Self::Existence,
+            Action::Tag { .. } | Action::Bind { .. } => Self::Property,
+            Action::Grow { .. } => Self::Size,
+            Action::Attach { .. } | Action::Detach { .. } => Self::Attachment,
+            Action::Export { .. } | Action::Withdraw { .. } => Self::Export,
+        }
+    }
+
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Existence => "Existence",
+            Self::Attachment => "Attachment",
+            Self::Size => "Size",
+            Self::Export => "Export",
+            Self::Property => "Property",
+        }
+    }
 }
 
 impl Drift {

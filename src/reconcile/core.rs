@@ -15,12 +15,14 @@ use crate::model::{
     Reading, Serial, VmId, VolumeId, VolumeName,
 };
 use crate::observe::{CloudAnswer, CloudQuery, JobAnswer};
-use crate::plan::{Desired, Guard, Plan, Policy, Step, World};
+use crate::plan::episode::{Episode, Open};
+use crate::plan::{Desired, DriftClass, Guard, Plan, Policy, Step, World};
 use crate::store::{Effects, PlacementChange};
 
 use super::asks::Asks;
 use super::backoff;
 use super::devices;
+use super::episodes::Episodes;
 use super::files::{FilesNews, SpecFiles};
 use super::queue::Queue;
 use super::report::HostDevice;
@@ -143,6 +145,8 @@ pub enum Memo {
     Abandoned(Vec<(VolumeName, Duration)>),
     /// The account that is used was seen to be the right one.
     Account(AccountMark),
+    /// Episodes of drift that began or ended.
+    Episodes(Vec<Episode>),
 }
 
 /// The state of the loop.
@@ -178,6 +182,7 @@ pub struct Core {
     pub(super) changed: BTreeSet<VolumeName>,
     /// Learnt, and not handed out yet.
     pub(super) memos: Vec<Memo>,
+    pub(super) episodes: Episodes,
     /// The spec files as they were last judged.
     pub(super) files: SpecFiles,
     /// Disks that CloudStack does not list here, as of its last listing.
@@ -228,11 +233,17 @@ impl Core {
             store_down: None,
             changed: BTreeSet::new(),
             memos: Vec::new(),
+            episodes: Episodes::default(),
             files: SpecFiles::default(),
             ghosts: BTreeSet::new(),
             new_ghosts: Vec::new(),
             random: fastrand::Rng::with_seed(seed),
         }
+    }
+
+    /// Goes on with the episodes of drift that were open when the daemon last ran.
+    pub fn restore(&mut self, open: Vec<Open>) {
+        self.episodes.restore(open);
     }
 
     /// The world as far as it is known.
@@ -525,6 +536,8 @@ impl Core {
                     self.store_down = None;
                 }
                 self.world.memory.failures.remove(name);
+                let class = DriftClass::of(&step.action);
+                self.episodes.undone(name, class, None);
                 self.apply_local(name, &step.action, now);
             }
             LocalResult::Failed(class, text) => {
@@ -623,6 +636,10 @@ impl Core {
         {
             memory.deleted.insert(*volume);
         }
+        if let Outcome::Succeeded { .. } = outcome {
+            let class = DriftClass::of(&intent.action);
+            self.episodes.undone(&name, class, Some(intent.id));
+        }
         match settle::failure_of(outcome) {
             None => {
                 self.world.memory.failures.remove(&name);
@@ -652,7 +669,7 @@ impl Core {
         self.queue.wake(name, now.boot);
     }
 
-    fn generation(&self, name: &VolumeName) -> Generation {
+    pub(super) fn generation(&self, name: &VolumeName) -> Generation {
         let want = self.world.desired.volumes.get(name);
         want.map_or(0, |want| want.generation)
     }
@@ -690,6 +707,11 @@ impl Core {
     }
 
     fn remembered(&mut self, memo: Memo, written: Result<(), String>, now: Now) {
+        // No call waits for an episode to be written, so that it cannot is no trouble of theirs.
+        let memo = match memo {
+            Memo::Episodes(batch) => return self.episodes.written(batch, written.is_ok(), now),
+            memo => memo,
+        };
         if let Err(why) = written {
             // Counts go on and are written again; an old one must not outlive the return of
             // its spec.

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use crate::model::desired::Presence;
 use crate::model::memory::{Intent, Outcome, Progress};
-use crate::model::{Action, BootTime, Now, VolumeName, WithdrawMode};
+use crate::model::{Action, BootTime, Now, Reading, VolumeName, WithdrawMode};
 use crate::observe::CloudQuery;
+use crate::plan::episode::Sight;
 use crate::plan::{
     Decision, Index, SourceHealth, VolumePlan, Waiting, decide, grace, is_implied, plan, resolve,
 };
@@ -38,6 +39,8 @@ impl Core {
         self.ask(&mut effects, now);
         if self.may_write(now) {
             effects.extend(self.memos.drain(..).map(Effect::Remember));
+            let episodes = self.episodes.take(now);
+            effects.extend(episodes.map(|batch| Effect::Remember(Memo::Episodes(batch))));
         }
         effects
     }
@@ -55,6 +58,7 @@ impl Core {
             .chain([asks.paused])
             .chain(self.queue.next())
             .chain(self.store_down.as_ref().map(|down| down.retry_at))
+            .chain(self.episodes.due())
             .filter(|due| *due > now.boot)
             .min()
     }
@@ -226,6 +230,7 @@ impl Core {
         {
             self.queue.wake(&name, retry_at);
         }
+        self.follow_drift(&name, &plan, now);
         let is_news = self
             .plan
             .volumes
@@ -235,6 +240,24 @@ impl Core {
             self.changed.insert(name.clone());
         }
         self.plan.volumes.insert(name, plan);
+    }
+
+    /// Notes which differences came and went.
+    fn follow_drift(&mut self, name: &VolumeName, plan: &VolumePlan, now: Now) {
+        let memory = &self.world.memory;
+        let settled = memory.settled.get(name).copied();
+        let cloud = &self.world.observed.cloud;
+        let is_read = memory.bindings.get(name).is_none_or(|binding| {
+            let seen = cloud.volume(binding.volume, settled);
+            !matches!(seen, Reading::Unknown(_))
+        });
+        self.episodes.follow(&Sight {
+            volume: name,
+            generation: self.generation(name),
+            plan,
+            is_read,
+            at: now.wall,
+        });
     }
 
     /// Volumes whose decision changed since this was last asked.

@@ -121,6 +121,7 @@ async fn remember<T: Transport, E: ExportServer>(
         Memo::Placements(placements) => store.put_placements(placements).await,
         Memo::Abandoned(counted) => store.count_abandoned(counted).await,
         Memo::Account(account) => store.put_account(account).await,
+        Memo::Episodes(episodes) => store.put_episodes(episodes).await,
     }
 }
 

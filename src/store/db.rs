@@ -229,6 +229,12 @@ impl Statement<'_> {
         self
     }
 
+    /// Appends more of the statement, to be given its values next.
+    pub(super) fn and(mut self, sql: &str) -> Self {
+        self.sql.push_str(sql);
+        self
+    }
+
     /// Appends a row of ours, as it follows `VALUES`: the appliance, then these values.
     pub(super) fn row<const N: usize>(mut self, values: [Value; N]) -> Self {
         if self.sql.ends_with(')') {

@@ -241,27 +241,36 @@ impl Store {
     /// Only if the database cannot be read.
     pub async fn intents(&self, filter: IntentFilter) -> Result<Vec<JournalRow>, StoreError> {
         const DOING: &str = "read the journal";
-        let name = filter.name.as_ref().map(VolumeName::as_str);
         let mut tx = self.read(DOING).await?;
-        let read = tx
-            .sql(
-                "SELECT name, id, generation, action, cause, created_at, expires_at, job_id, \
+        let rows = select(&mut tx, filter).await?;
+        tx.commit().await?;
+        Ok(rows)
+    }
+}
+
+/// As [`Store::intents`].
+pub(super) async fn select(
+    tx: &mut Work,
+    filter: IntentFilter,
+) -> Result<Vec<JournalRow>, StoreError> {
+    let name = filter.name.as_ref().map(VolumeName::as_str);
+    let read = tx
+        .sql(
+            "SELECT name, id, generation, action, cause, created_at, expires_at, job_id, \
                     owner, settled_at, outcome, outcome_class, outcome_text, created_volume \
              FROM vd_intents \
              WHERE appliance = ? AND (? IS NULL OR name = ?) AND (? = 0 OR settled_at IS NULL) \
              ORDER BY created_at DESC, id LIMIT ?",
-            )
-            .mine()
-            .bind(name)
-            .bind(name)
-            .bind(i64::from(filter.open_only))
-            .bind(i64::from(filter.limit))
-            .rows()
-            .await?;
-        tx.commit().await?;
-        let mut skipped = Vec::new();
-        Ok(rows::each("vd_intents", &read, &mut skipped, rows::journal))
-    }
+        )
+        .mine()
+        .bind(name)
+        .bind(name)
+        .bind(i64::from(filter.open_only))
+        .bind(i64::from(filter.limit))
+        .rows()
+        .await?;
+    let mut skipped = Vec::new();
+    Ok(rows::each("vd_intents", &read, &mut skipped, rows::journal))
 }
 
 /// Steps begun at or after `since` that nobody asked for in so many words (I6). Calls that are known

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use super::db::{Row, Work};
 use super::rows::{self, Skipped};
-use super::{Store, StoreError, journal};
+use super::{Store, StoreError, episodes, journal};
 use crate::model::memory::{Approved, Binding, Memory, Pauses};
 use crate::model::{
     AccountMark, Action, DesiredVolume, Now, Owner, SourceFile, Timestamp, VmId, VolumeId,
     VolumeName,
 };
+use crate::plan::episode::Open;
 
 /// How far back the guard counts implied steps (I6).
 const IMPLIED_WINDOW: Duration = Duration::from_secs(60 * 60);
@@ -28,6 +29,8 @@ pub struct Loaded {
     pub vm: Option<VmId>,
     /// The account that was last seen to be the right one.
     pub account: Option<AccountMark>,
+    /// Differences that were not seen to be gone. Nothing depends on them.
+    pub episodes: Vec<Open>,
     /// Rows that cannot be understood. A name with such a row is not among `desired`:
     /// nothing is done for it, rather than something wrong.
     pub skipped: Vec<Skipped>,
@@ -141,6 +144,7 @@ impl Store {
             files,
             vm,
             account: account.into_iter().next(),
+            episodes: episodes::open(tx).await?,
             skipped,
         })
     }

@@ -13,9 +13,10 @@ use crate::model::memory::{
     Resolution,
 };
 use crate::model::{
-    Action, Cause, DesiredVolume, ExportName, Now, Owner, Presence, SourceFile, SpecUid, Timestamp,
-    VmId, VolumeId, VolumeName,
+    Action, Cause, DesiredVolume, ExportName, IntentId, Now, Owner, Presence, SourceFile, SpecUid,
+    Timestamp, VmId, VolumeId, VolumeName,
 };
+use crate::plan::DriftClass;
 use crate::spec;
 
 /// A row that could not be understood.
@@ -62,7 +63,7 @@ pub(super) fn parse<T: FromStr<Err: Display>>(value: &str) -> Result<T, Unreadab
     value.parse().map_err(text)
 }
 
-fn json<T: serde::de::DeserializeOwned>(value: &str) -> Result<T, Unreadable> {
+pub(super) fn json<T: serde::de::DeserializeOwned>(value: &str) -> Result<T, Unreadable> {
     serde_json::from_str(value).map_err(text)
 }
 
@@ -112,7 +113,7 @@ pub(super) fn head(row: &Row) -> Result<Head, Unreadable> {
     })
 }
 
-fn generation(value: i64) -> Result<Generation, Unreadable> {
+pub(super) fn generation(value: i64) -> Result<Generation, Unreadable> {
     Generation::try_from(value).map_err(text)
 }
 
@@ -226,6 +227,26 @@ pub(super) fn journal(row: JournalColumns) -> Result<JournalRow, Unreadable> {
         intent: intent((name, id, generation, action, cause, created, expires, job))?,
         owner: Owner::try_from(owner).map_err(text)?,
         settled,
+    })
+}
+
+/// A call that was carried out.
+pub(super) struct EndedWell {
+    pub(super) name: VolumeName,
+    pub(super) id: IntentId,
+    /// Of which kind a difference is that it ended.
+    pub(super) class: DriftClass,
+    pub(super) at: Timestamp,
+}
+
+/// Reads `name, id, action, settled_at`.
+pub(super) fn ended_well(row: (String, String, String, i64)) -> Result<EndedWell, Unreadable> {
+    let (name, id, action, at) = row;
+    Ok(EndedWell {
+        name: VolumeName::try_from(name).map_err(text)?,
+        id: parse(&id)?,
+        class: DriftClass::of(&json::<Action>(&action)?),
+        at: Timestamp::from_millis(at),
     })
 }
 

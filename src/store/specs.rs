@@ -260,13 +260,14 @@ async fn keep_versions(
         return Ok(());
     }
     let mut query = tx.sql(
-        "INSERT INTO vd_spec_versions (appliance, name, generation, manifest, accepted_at) VALUES ",
+        "INSERT INTO vd_spec_versions (appliance, name, generation, owner, manifest, accepted_at) VALUES ",
     );
     for (index, manifest) in versions {
         let volume = &volumes[*index];
         query = query.row([
             volume.name().as_str().into(),
             volume.generation.cast_signed().into(),
+            volume.owner.to_string().into(),
             manifest.into(),
             at.as_millis().into(),
         ]);

@@ -23,6 +23,7 @@ use crate::model::{
     SpecUid, Timestamp, VmId, VolumeDocument, VolumeId, VolumeName, ZoneId,
 };
 
+mod history;
 mod server;
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -228,6 +229,10 @@ contract! {
     file_states_are_kept_and_forgotten
     texts_differ_by_case_and_by_spaces_and_are_kept_whole
     history_is_bounded
+    an_episode_is_read_back_as_it_was_written
+    an_open_episode_knows_the_call_that_ended_it
+    episodes_are_bounded
+    everything_that_happened_to_a_volume_is_told_in_order
     an_intent_is_read_back_as_it_was_written
     one_unsettled_intent_for_each_name_and_volume
     an_intent_needs_an_accepted_spec
@@ -258,6 +263,8 @@ contract! {
 
 mod contract {
     use super::*;
+
+    pub use super::history::*;
 
     pub async fn a_new_store_remembers_nothing_but_itself(store: Store) {
         let loaded = store.load().await.unwrap();
@@ -1226,7 +1233,12 @@ async fn a_migration_that_was_cut_short_is_run_again() {
     let store = open(&path).await.unwrap();
     with_spec(&store, "a").await;
     // As a database that commits each DDL statement by itself could be left.
-    raw(&store, "DELETE FROM vd_migrations; DROP TABLE vd_views;").await;
+    raw(
+        &store,
+        "DELETE FROM vd_migrations; DROP TABLE vd_views; \
+         ALTER TABLE vd_spec_versions DROP COLUMN owner;",
+    )
+    .await;
     store.close().await;
     let store = open(&path).await.unwrap();
     assert_eq!(store.load().await.unwrap().desired.len(), 1);

@@ -11,6 +11,7 @@ mod crash;
 mod daemon;
 mod foreign;
 mod hands_off;
+mod history;
 mod mariadb;
 mod odd_files;
 mod outage;

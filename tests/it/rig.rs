@@ -165,6 +165,7 @@ impl Rig {
             memory,
             desired,
             skipped,
+            episodes,
             ..
         } = store.load().await.expect("a readable store");
         assert!(skipped.is_empty(), "{skipped:?}");
@@ -188,8 +189,10 @@ impl Rig {
         );
         let hands = Hands::new(cloud, self.host(), self.nbd.clone(), store, clock);
         self.seed += 1;
+        let mut core = Core::new(memory, self.policy.clone(), self.pace.clone(), self.seed);
+        core.restore(episodes);
         self.daemon = Some(Daemon {
-            core: Core::new(memory, self.policy.clone(), self.pace.clone(), self.seed),
+            core,
             hands: Arc::new(hands),
             pending: VecDeque::new(),
         });

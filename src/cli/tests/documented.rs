@@ -8,7 +8,10 @@ use axum::routing::get;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::super::fixture::{NOW, frozen, ghost, held, in_flight, later, progressing, waiting};
+use super::super::fixture::{
+    NOW, episode, frozen, ghost, held, in_flight, later, over, progressing, waiting,
+};
+use super::super::history::tests::everything as everything_that_happened;
 use super::*;
 use crate::model::action::{Claim, Mark};
 use crate::model::memory::{FailureClass, Intent, Outcome, Progress};
@@ -16,6 +19,7 @@ use crate::model::{
     Action, ByteSize, Cause, FileProblem, FileState, InstanceId, IntentId, JobId, OfferingId,
     Owner, SpecUid, VmId, VolumeId, ZoneId,
 };
+use crate::plan::episode::{Ending, Episode};
 use crate::reconcile::report::{FileStatus, FileVolume, HostDevice, PauseStatus, Report};
 use crate::store::{JournalRow, Settled};
 
@@ -270,6 +274,18 @@ fn calls() -> Vec<JournalRow> {
     .collect()
 }
 
+/// Differences of every kind of end.
+fn episodes() -> Vec<Episode> {
+    let call = IntentId::new(Uuid::from_u128(8));
+    let ends = [
+        Ending::Healed { intent: Some(call) },
+        Ending::Healed { intent: None },
+        Ending::ByItself,
+    ];
+    let ended = ends.map(|ending| over(episode("a", NOW), later(NOW, 9), ending));
+    ended.into_iter().chain([episode("b", NOW)]).collect()
+}
+
 fn objects(answer: &str) -> Vec<Value> {
     match serde_json::from_str(answer).expect("JSON") {
         Value::Array(items) => items,
@@ -288,8 +304,13 @@ async fn every_member_of_an_answer_is_documented_and_no_others() {
     .expect("written");
     let spec = spec.to_str().expect("UTF-8");
     let report = everything();
-    let router =
-        daemon(vec![report.clone()]).route("/api/v1/intents", get(|| async { Json(calls()) }));
+    let router = daemon(vec![report.clone()])
+        .route("/api/v1/intents", get(|| async { Json(calls()) }))
+        .route("/api/v1/episodes", get(|| async { Json(episodes()) }))
+        .route(
+            "/api/v1/history",
+            get(|| async { Json(everything_that_happened()) }),
+        );
     let address = serve_unix(router, &dir.path().join("api.sock"));
     for (section, arguments) in [
         ("get volumes", &["get", "volumes"] as &[&str]),
@@ -299,6 +320,9 @@ async fn every_member_of_an_answer_is_documented_and_no_others() {
         ("get intents", &["get", "intents"]),
         ("plan", &["plan"]),
         ("drift", &["drift"]),
+        ("drift --since", &["drift", "--since", "24h"]),
+        ("history", &["history", "pg"]),
+        ("history --diff", &["history", "pg", "--diff", "1", "3"]),
         ("validate", &["validate", spec]),
     ] {
         let arguments = [arguments, &["-o", "json"]].concat();

@@ -483,3 +483,16 @@ async fn a_server_that_stops_and_comes_back_is_found_again_with_the_lease() {
     assert_eq!(store.epoch(), Some(1));
     store.renew().await.expect("nobody else took it");
 }
+
+#[tokio::test]
+async fn migrations_that_were_cut_short_on_a_server_are_run_again() {
+    let database = database().await;
+    let at = of(&database, "local");
+    let store = open(&at).await.unwrap();
+    with_spec(&store, "a").await;
+    // Each statement commits by itself; that a migration was run is written last.
+    raw(&store, "DELETE FROM vd_migrations").await;
+    store.close().await;
+    let store = open(&at).await.unwrap();
+    assert_eq!(store.history(&name("a")).await.unwrap().len(), 1);
+}

@@ -143,6 +143,7 @@ fn what(effect: &Effect) -> String {
             Memo::Placements(_) => "remembering places",
             Memo::Abandoned(_) => "remembering time",
             Memo::Account(_) => "remembering the account",
+            Memo::Episodes(_) => "remembering what differed",
         },
     };
     text.to_owned()

@@ -99,7 +99,7 @@ fn of(effect: &Effect) -> Option<String> {
             Memo::Resolutions(_) => "it remembers what names mean".to_owned(),
             Memo::Placements(_) => "it remembers where volumes are".to_owned(),
             Memo::Account(_) => "it remembers the account".to_owned(),
-            Memo::Views(_) | Memo::Abandoned(_) => return None,
+            Memo::Views(_) | Memo::Abandoned(_) | Memo::Episodes(_) => return None,
         },
     })
 }

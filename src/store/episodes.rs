@@ -1,0 +1,287 @@
+//! Episodes of drift: what differed, from when to when, and how it ended. For people.
+
+use std::time::Duration;
+
+use super::Store;
+use super::StoreError;
+use super::db::{Row, Work};
+use super::rows::{self, Unreadable};
+use crate::model::{Timestamp, VolumeName};
+use crate::plan::episode::{Ended, Ending, Episode, Open};
+use crate::plan::{Drift, DriftClass};
+
+/// Which episodes are wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EpisodeFilter {
+    /// Only of this spec.
+    pub name: Option<VolumeName>,
+    /// Only those that were not over by then.
+    pub since: Option<Timestamp>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// How long episodes that are over are kept. The journal keeps its calls as long.
+const KEEP: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// How many episodes of one spec are kept: what flaps must not fill the store.
+const KEPT_OF_ONE: i64 = 100;
+/// Rows written by one statement.
+const ROWS: usize = 200;
+
+/// The columns of [`EpisodeRow`].
+const COLUMNS: &str = "name, generation, class, field, desired, observed, first_seen, last_seen, \
+                       ended_at, ending, intent";
+
+impl Store {
+    /// Writes episodes as they are now. Writing one again changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`], [`StoreError::Failed`].
+    pub async fn put_episodes(&self, episodes: &[Episode]) -> Result<(), StoreError> {
+        const DOING: &str = "record what differed";
+        let mut tx = self.write(DOING).await?;
+        for episodes in episodes.chunks(ROWS) {
+            put(&mut tx, episodes).await?;
+            bound(&mut tx, episodes).await?;
+        }
+        let keep = i64::try_from(KEEP.as_millis()).unwrap_or(i64::MAX);
+        let now = self.clock.now().wall.as_millis();
+        tx.sql("DELETE FROM vd_drift WHERE appliance = ? AND ended_at < ?")
+            .mine()
+            .bind(now.saturating_sub(keep))
+            .execute()
+            .await?;
+        tx.commit().await
+    }
+
+    /// Episodes, the latest first. Rows that cannot be understood are left out.
+    ///
+    /// # Errors
+    /// Only if the database cannot be read.
+    pub async fn episodes(&self, filter: &EpisodeFilter) -> Result<Vec<Episode>, StoreError> {
+        let mut tx = self.read("read what differed").await?;
+        let episodes = select(&mut tx, filter).await?;
+        tx.commit().await?;
+        Ok(episodes)
+    }
+}
+
+/// As [`Store::episodes`].
+pub(super) async fn select(
+    tx: &mut Work,
+    filter: &EpisodeFilter,
+) -> Result<Vec<Episode>, StoreError> {
+    let name = filter.name.as_ref().map(VolumeName::as_str);
+    let since = filter.since.map(Timestamp::as_millis);
+    let sql = format!(
+        "SELECT {COLUMNS} FROM vd_drift WHERE appliance = ? AND (? IS NULL OR name = ?) \
+         AND (? IS NULL OR ended_at IS NULL OR ended_at >= ?) \
+         ORDER BY first_seen DESC, episode LIMIT ?"
+    );
+    let read = tx
+        .sql(&sql)
+        .mine()
+        .bind(name)
+        .bind(name)
+        .bind(since)
+        .bind(since)
+        .bind(i64::from(filter.limit))
+        .rows()
+        .await?;
+    Ok(understood(&read))
+}
+
+/// What was not seen to be gone, and the calls that ended well meanwhile.
+pub(super) async fn open(tx: &mut Work) -> Result<Vec<Open>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM vd_drift WHERE appliance = ? AND ended_at IS NULL ORDER BY episode"
+    );
+    let read = tx.sql(&sql).mine().rows().await?;
+    let mut open: Vec<Open> = understood(&read)
+        .into_iter()
+        .map(|episode| Open::again(episode, None))
+        .collect();
+    if open.is_empty() {
+        return Ok(open);
+    }
+    let read = tx
+        .sql(
+            "SELECT i.name, i.id, i.action, i.settled_at FROM vd_intents i \
+             JOIN vd_drift d ON d.appliance = i.appliance AND d.name = i.name \
+             WHERE d.appliance = ? AND d.ended_at IS NULL AND i.outcome = 'succeeded' \
+                   AND i.settled_at >= d.first_seen ORDER BY i.settled_at",
+        )
+        .mine()
+        .rows()
+        .await?;
+    let calls = rows::each("vd_intents", &read, &mut Vec::new(), rows::ended_well);
+    for call in calls {
+        let of_it = |one: &&mut Open| {
+            let Episode {
+                volume,
+                drift,
+                first_seen,
+                ..
+            } = &one.episode;
+            *volume == call.name && drift.class == call.class && *first_seen <= call.at
+        };
+        for one in open.iter_mut().filter(of_it) {
+            *one = Open::again(one.episode.clone(), Some(call.id));
+        }
+    }
+    Ok(open)
+}
+
+fn understood(read: &[Row]) -> Vec<Episode> {
+    // No decision depends on them, so what cannot be read is nothing to stop for.
+    rows::each("vd_drift", read, &mut Vec::new(), episode)
+}
+
+async fn put(tx: &mut Work, episodes: &[Episode]) -> Result<(), StoreError> {
+    tx.sql("DELETE FROM vd_drift WHERE appliance = ? AND episode IN ")
+        .mine()
+        .list(episodes.iter().map(|episode| episode.key().into()))
+        .execute()
+        .await?;
+    let mut query = tx.sql(
+        "INSERT INTO vd_drift (appliance, episode, name, generation, class, field, desired, \
+                               observed, first_seen, last_seen, ended_at, ending, intent) VALUES ",
+    );
+    for episode in episodes {
+        let Episode {
+            volume,
+            generation,
+            drift,
+            first_seen,
+            ended,
+        } = episode;
+        let millis = |at: &Timestamp| at.as_millis();
+        let ending = ended.as_ref().map(|ended| words(ended.ending));
+        let intent = match ended.as_ref().map(|ended| ended.ending) {
+            Some(Ending::Healed { intent }) => intent.map(|id| id.to_string()),
+            Some(Ending::ByItself | Ending::Changed | Ending::SpecChanged) | None => None,
+        };
+        query = query.row([
+            episode.key().into(),
+            volume.as_str().into(),
+            generation.cast_signed().into(),
+            drift.class.as_str().into(),
+            (&drift.field).into(),
+            (&drift.desired).into(),
+            (&drift.observed).into(),
+            millis(first_seen).into(),
+            ended.as_ref().map(|ended| millis(&ended.last_seen)).into(),
+            ended.as_ref().map(|ended| millis(&ended.at)).into(),
+            ending.into(),
+            intent.into(),
+        ]);
+    }
+    query.execute().await?;
+    Ok(())
+}
+
+/// Drops the oldest episodes of specs that have too many.
+async fn bound(tx: &mut Work, episodes: &[Episode]) -> Result<(), StoreError> {
+    let names = episodes
+        .iter()
+        .map(|episode| episode.volume.as_str().into());
+    let read = tx
+        .sql("SELECT name FROM vd_drift WHERE appliance = ? AND name IN ")
+        .mine()
+        .list(names)
+        .and(" GROUP BY name HAVING COUNT(*) > ?")
+        .bind(KEPT_OF_ONE)
+        .rows()
+        .await?;
+    for name in read.iter().filter_map(|row| row.text(0)) {
+        let newest: Option<(i64,)> = tx
+            .sql(
+                "SELECT first_seen FROM vd_drift WHERE appliance = ? AND name = ? \
+                 ORDER BY first_seen DESC LIMIT 1 OFFSET ?",
+            )
+            .mine()
+            .bind(&name)
+            .bind(KEPT_OF_ONE)
+            .first()
+            .await?;
+        let Some((newest,)) = newest else {
+            continue;
+        };
+        tx.sql(
+            "DELETE FROM vd_drift WHERE appliance = ? AND name = ? AND first_seen <= ? \
+                                        AND ended_at IS NOT NULL",
+        )
+        .mine()
+        .bind(&name)
+        .bind(newest)
+        .execute()
+        .await?;
+    }
+    Ok(())
+}
+
+const fn words(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Healed { .. } => "healed",
+        Ending::ByItself => "by-itself",
+        Ending::Changed => "changed",
+        Ending::SpecChanged => "spec-changed",
+    }
+}
+
+const CLASSES: [DriftClass; 5] = [
+    DriftClass::Existence,
+    DriftClass::Attachment,
+    DriftClass::Size,
+    DriftClass::Export,
+    DriftClass::Property,
+];
+
+type EpisodeRow = (
+    String,
+    i64,
+    String,
+    String,
+    String,
+    String,
+    i64,
+    Option<i64>,
+    Option<i64>,
+    Option<String>,
+    Option<String>,
+);
+
+fn episode(row: EpisodeRow) -> Result<Episode, Unreadable> {
+    let (name, generation, class, field, desired, observed, first, last, at, ending, intent) = row;
+    let known = CLASSES.into_iter().find(|known| known.as_str() == class);
+    let intent = intent.as_deref().map(rows::parse).transpose()?;
+    let ending = match ending.as_deref() {
+        None => None,
+        Some("healed") => Some(Ending::Healed { intent }),
+        Some("by-itself") => Some(Ending::ByItself),
+        Some("changed") => Some(Ending::Changed),
+        Some("spec-changed") => Some(Ending::SpecChanged),
+        Some(other) => return Err(format!("{other:?} is no end of a difference")),
+    };
+    let ended = match (last, at, ending) {
+        (Some(last), Some(at), Some(ending)) => Some(Ended {
+            last_seen: Timestamp::from_millis(last),
+            at: Timestamp::from_millis(at),
+            ending,
+        }),
+        (None, None, None) => None,
+        (..) => return Err("it has half an end".to_owned()),
+    };
+    Ok(Episode {
+        volume: rows::parse(&name)?,
+        generation: rows::generation(generation)?,
+        drift: Drift {
+            class: known.ok_or_else(|| format!("{class:?} is no class of drift"))?,
+            field,
+            desired,
+            observed,
+        },
+        first_seen: Timestamp::from_millis(first),
+        ended,
+    })
+}
