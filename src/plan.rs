@@ -61,9 +61,23 @@ pub enum SourceHealth {
     /// It was read in full.
     #[default]
     Sound,
+    /// It was not read since the start: what is stored is in force, and nothing follows from what it
+    /// may no longer say.
+    Unread,
     /// It vanished, went empty, or is another file system than before: what it no longer
     /// says means nothing.
     Suspect(String),
+}
+
+impl SourceHealth {
+    /// Why it is not believed, if it is not.
+    pub fn doubt(&self) -> Option<&str> {
+        match self {
+            Self::Sound => None,
+            Self::Unread => Some("it was not read yet"),
+            Self::Suspect(why) => Some(why),
+        }
+    }
 }
 
 /// The limits a plan keeps to.

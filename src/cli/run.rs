@@ -120,7 +120,7 @@ pub(super) async fn run(_: &Args, settings: Settings) -> anyhow::Result<ExitCode
             .iter()
             .map(|want| (want.name().clone(), want.clone()))
             .collect(),
-        files: SourceHealth::Suspect("it was not read yet".to_owned()),
+        files: SourceHealth::Unread,
     };
     core.handle(Event::Desired(known), clock.now());
     let judged = FilesNews {

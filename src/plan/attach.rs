@@ -86,7 +86,7 @@ pub(super) fn leave(
         },
         if ours { goal.undo } else { Cause::Healing },
         match goal.undo {
-            Cause::Abandoned => "its spec is gone and says reclaimPolicy: Detach".to_owned(),
+            Cause::Abandoned => "its spec is gone, and asked for this".to_owned(),
             Cause::Declared | Cause::Edited | Cause::Healing => {
                 format!("the spec wants it on {}", wanted(goal))
             }

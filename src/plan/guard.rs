@@ -90,11 +90,16 @@ pub(super) fn judge(
     let freeze = match (cause(world, policy, volumes, now), &before.freeze) {
         (Some(why), _) => Some(Freeze {
             why,
-            clean: 0,
+            // A start is no accident: it ends with its cause.
+            clean: match world.desired.files {
+                SourceHealth::Unread => CLEAN_TO_THAW,
+                SourceHealth::Sound | SourceHealth::Suspect(_) => 0,
+            },
             listed,
             steps: BTreeMap::new(),
         }),
         (None, None) => None,
+        (None, Some(held)) if held.clean >= CLEAN_TO_THAW => None,
         // The same listing says nothing new.
         (None, Some(held)) if held.clean > 0 && listed <= held.listed => Some(held.clone()),
         (None, Some(held)) if held.clean + 1 >= CLEAN_TO_THAW => None,
@@ -114,7 +119,7 @@ fn cause(
     volumes: &BTreeMap<VolumeName, VolumePlan>,
     now: Now,
 ) -> Option<String> {
-    if let SourceHealth::Suspect(why) = &world.desired.files {
+    if let Some(why) = world.desired.files.doubt() {
         return Some(format!("the spec directory cannot be believed: {why}"));
     }
     let bound = world.memory.bindings.len();

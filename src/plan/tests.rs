@@ -1847,6 +1847,14 @@ fn the_guard_freezes_floods_and_thaws_by_itself() {
     suspect.observed.cloud.listed = Ok(at(990_001));
     assert_eq!(acting(&go(&suspect, &once.guard)), 1, "the next listing is");
 
+    let mut starting = fleet(10);
+    abandon_first(&mut starting, 1);
+    starting.desired.files = SourceHealth::Unread;
+    let held = go(&starting, &Guard::default());
+    assert_eq!(acting(&held), 0, "the directory was not read yet");
+    starting.desired.files = SourceHealth::Sound;
+    assert_eq!(acting(&go(&starting, &held.guard)), 1, "now it was");
+
     let mut lost = fleet(10);
     abandon_first(&mut lost, 1);
     let gone: Vec<VolumeId> = lost

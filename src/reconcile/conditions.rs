@@ -106,10 +106,13 @@ fn spec_current(want: &DesiredVolume, facts: &Facts<'_>) -> Claim {
             "Abandoned",
             "it is not written anywhere any more; write it again to keep it".to_owned(),
         ),
-        (Presence::Declared, SourceHealth::Suspect(why), _) => (
+        (Presence::Declared, doubtful @ (SourceHealth::Unread | SourceHealth::Suspect(_)), _) => (
             Truth::Unknown,
             "SourceSuspect",
-            format!("the spec directory cannot be believed: {why}; {in_force}"),
+            format!(
+                "the spec directory cannot be believed: {}; {in_force}",
+                doubtful.doubt().unwrap_or_default()
+            ),
         ),
         (Presence::Declared, SourceHealth::Sound, Some(file))
             if file.state != FileState::Accepted =>

@@ -132,11 +132,9 @@ impl SpecsTask {
             self.take_over(look.change, accepted.volumes);
         }
         if self.health.as_ref() != Some(&health) {
-            match &health {
-                SourceHealth::Sound => tracing::info!("the spec directory is readable"),
-                SourceHealth::Suspect(why) => {
-                    tracing::warn!("the spec directory is not believed: {why}");
-                }
+            match health.doubt() {
+                None => tracing::info!("the spec directory is readable"),
+                Some(why) => tracing::warn!("the spec directory is not believed: {why}"),
             }
             self.health = Some(health);
             news.desired = true;

@@ -352,10 +352,7 @@ fn sources(
         ),
         source(
             "specs",
-            match &world.desired.files {
-                SourceHealth::Sound => None,
-                SourceHealth::Suspect(why) => Some(why.clone()),
-            },
+            world.desired.files.doubt().map(str::to_owned),
             files.read,
         ),
         source(
