@@ -156,7 +156,8 @@ impl<T: Transport, E: ExportServer> Hands<T, E> {
             | Action::Tag { .. }
             | Action::Grow { .. }
             | Action::Attach { .. }
-            | Action::Detach { .. } => LocalResult::Failed(
+            | Action::Detach { .. }
+            | Action::Delete { .. } => LocalResult::Failed(
                 FailureClass::Refused,
                 "a cloud action is never carried out without an intent".to_owned(),
             ),

@@ -10,6 +10,7 @@
 mod attach;
 mod claim;
 mod decide;
+mod delete;
 mod drift;
 pub mod episode;
 mod guard;
@@ -23,7 +24,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use crate::model::desired::{DesiredVolume, Mode, Reclaim};
+use crate::model::desired::{DesiredVolume, Mode, Presence, Reclaim};
 use crate::model::memory::Memory;
 use crate::model::{Action, Cause, Now, Observed, VmId, VolumeId, VolumeName};
 
@@ -31,7 +32,7 @@ pub use claim::unknown_claims;
 pub use drift::{Drift, DriftClass};
 pub use guard::{Freeze, Guard};
 pub use index::Index;
-pub use reason::{Blocked, Waiting};
+pub use reason::{Blocked, Undeletable, Waiting};
 pub use resolve::resolve;
 
 /// Everything a plan is made from.
@@ -78,6 +79,8 @@ pub struct Policy {
     pub release_grace: Duration,
     /// How long a spec must be gone before its volume is detached (`reclaimPolicy: Detach`).
     pub detach_grace: Duration,
+    /// How long a spec must be gone before its volume is deleted (`reclaimPolicy: Delete`).
+    pub delete_grace: Duration,
     /// Implied steps of one kind allowed in a pass and in an hour, whatever the fleet's size.
     pub implied_floor: usize,
     /// The same as a share of the bound volumes, in percent; the larger of the two counts.
@@ -101,6 +104,7 @@ impl Default for Policy {
             heals_per_hour: 3,
             release_grace: Duration::from_secs(10),
             detach_grace: Duration::from_secs(600),
+            delete_grace: Duration::from_secs(24 * 3600),
             implied_floor: 3,
             implied_percent: 10,
             absent_percent: 20,
@@ -274,7 +278,8 @@ pub fn is_implied(step: &Step) -> bool {
 /// specs are reclaimed as Retain.
 pub fn grace(want: &DesiredVolume, policy: &Policy) -> Duration {
     match (reclaims_attachment(want), want.spec().reclaim_policy) {
-        (true, Reclaim::Detach | Reclaim::Delete) => policy.detach_grace,
+        (true, Reclaim::Detach) => policy.detach_grace,
+        (true, Reclaim::Delete) => policy.delete_grace,
         (_, Reclaim::Retain) | (false, _) => policy.release_grace,
     }
 }
@@ -285,9 +290,15 @@ fn reclaims_attachment(want: &DesiredVolume) -> bool {
     let held = spec.suspend || spec.mode == Mode::Observe;
     match spec.reclaim_policy {
         Reclaim::Retain => false,
-        // Delete begins with Detach; deleting needs more proof than this version asks for.
+        // Delete begins with Detach.
         Reclaim::Detach | Reclaim::Delete => !held,
     }
+}
+
+/// Whether the volume of a spec is to be deleted because the spec is gone.
+fn reclaims_volume(want: &DesiredVolume) -> bool {
+    let is_gone = matches!(want.presence, Presence::Abandoned { .. });
+    is_gone && reclaims_attachment(want) && want.spec().reclaim_policy == Reclaim::Delete
 }
 
 #[cfg(test)]

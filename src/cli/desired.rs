@@ -77,7 +77,10 @@ pub(super) fn policy(spec: &DesiredVolume) -> String {
     text += match of.reclaim_policy {
         Reclaim::Retain => "; Retain: once the spec is gone, only the export ends",
         Reclaim::Detach => "; Detach: once the spec is gone, its export ends and it is detached",
-        Reclaim::Delete => "; Delete: once the spec is gone, as Detach in this version",
+        Reclaim::Delete if of.deletion_protection => {
+            "; Delete, with deletionProtection: once the spec is gone, it is detached only"
+        }
+        Reclaim::Delete => "; Delete: once the spec is gone, the volume is detached and deleted",
     };
     text
 }

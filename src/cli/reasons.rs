@@ -94,7 +94,7 @@ pub(super) fn try_this(help: Help<'_>) -> Option<String> {
         "NotFound" | "Ambiguous" | "NameTaken" | "NameShared" | "Immutable" | "VMGone"
         | "BoundToOther" | "NotAttachedHere" | "Refused" | "Held" => help.edit()?,
         "ForeignAttachment" | "OtherVMRunning" | "VanishedElsewhere" | "PlacementDisputed"
-        | "VolumeDestroyed" | "VolumeLost" | "SerialCollision" => help.list()?,
+        | "VolumeDestroyed" | "VolumeLost" | "SerialCollision" | "NotDeletable" => help.list()?,
         "VolumeAtRisk" => format!(
             "cmk list virtualmachines id={}",
             help.volume.attachment.as_ref()?.vm

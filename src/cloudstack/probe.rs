@@ -18,10 +18,14 @@ use crate::model::observed::CloudVolume;
 use crate::model::{BootTime, ByteSize, OfferingId, Timestamp, VmId, ZoneId};
 
 /// Every command that the daemon sends, and what it is for. A test compares it with what is sent.
-pub const COMMANDS: [(&str, &str); 11] = [
+pub const COMMANDS: [(&str, &str); 12] = [
     ("attachVolume", "volumes cannot be attached"),
     ("createTags", "no volume can be claimed, so none is touched"),
     ("createVolume", "no volume can be created"),
+    (
+        "destroyVolume",
+        "reclaimPolicy: Delete cannot delete volumes",
+    ),
     ("detachVolume", "volumes cannot be detached"),
     ("listAsyncJobs", "calls cannot be followed to their end"),
     (

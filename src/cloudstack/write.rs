@@ -101,6 +101,15 @@ impl<T: Transport> Client<T> {
             // By id alone: with VM and device, the server loses the volume on the way
             // (`VolumeApiServiceImpl.java`, `detachVolumeFromVM`).
             Action::Detach { volume, .. } => ("detachVolume", vec![("id", volume.to_string())]),
+            // Without `expunge` CloudStack keeps it for `expunge.delay`. It refuses that for what never
+            // was on storage (`VolumeApiServiceImpl.java`, `destroyVolume`).
+            Action::Delete { volume, is_blank } => {
+                let mut params = vec![("id", volume.to_string())];
+                if *is_blank {
+                    params.push(("expunge", "true".to_owned()));
+                }
+                ("destroyVolume", params)
+            }
             Action::Bind { .. } | Action::Export { .. } | Action::Withdraw { .. } => {
                 return Err(CloudStackError::NotACloudAction {
                     kind: action.kind(),

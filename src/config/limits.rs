@@ -46,6 +46,12 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
             30 * DAY,
         ),
         ("policy.detach_grace", policy.detach_grace, SECOND, 30 * DAY),
+        (
+            "policy.delete_grace",
+            policy.delete_grace,
+            SECOND,
+            365 * DAY,
+        ),
         ("policy.max_skew", policy.max_skew, SECOND, 10 * MINUTE),
         ("policy.stale_after", policy.stale_after, 2 * SECOND, DAY),
         ("policy.fresh_for", policy.fresh_for, SECOND, HOUR),

@@ -198,6 +198,7 @@ pub struct PolicyConfig {
     pub(super) heals_per_hour: usize,
     pub(super) release_grace: Span,
     pub(super) detach_grace: Span,
+    pub(super) delete_grace: Span,
     #[serde(deserialize_with = "from_text")]
     pub(super) implied_floor: usize,
     #[serde(deserialize_with = "from_text")]
@@ -216,6 +217,7 @@ impl Default for PolicyConfig {
             heals_per_hour,
             release_grace,
             detach_grace,
+            delete_grace,
             implied_floor,
             implied_percent,
             absent_percent,
@@ -228,6 +230,7 @@ impl Default for PolicyConfig {
             heals_per_hour,
             release_grace: Span(release_grace),
             detach_grace: Span(detach_grace),
+            delete_grace: Span(delete_grace),
             implied_floor,
             implied_percent,
             absent_percent,
@@ -245,6 +248,7 @@ impl From<&PolicyConfig> for Policy {
             heals_per_hour: config.heals_per_hour,
             release_grace: config.release_grace.0,
             detach_grace: config.detach_grace.0,
+            delete_grace: config.delete_grace.0,
             implied_floor: config.implied_floor,
             implied_percent: config.implied_percent,
             absent_percent: config.absent_percent,

@@ -65,6 +65,15 @@ pub enum Action {
         /// From which VM it is expected to go.
         vm: VmId,
     },
+    /// `destroyVolume`: CloudStack keeps what was ever in use for a while, and `recoverVolume`
+    /// brings it back.
+    Delete {
+        /// Which volume.
+        volume: VolumeId,
+        /// Whether it never was in use, so that there is nothing to bring back and CloudStack wants
+        /// it removed at once (`VolumeApiServiceImpl.destroyVolume`).
+        is_blank: bool,
+    },
     /// Serve a device that is proven once more on the opened descriptor.
     Export {
         /// Whose data.
@@ -222,6 +231,8 @@ impl Action {
     pub const ATTACH: &str = "Attach";
     /// [`Action::kind`] of [`Action::Detach`].
     pub const DETACH: &str = "Detach";
+    /// [`Action::kind`] of [`Action::Delete`].
+    pub const DELETE: &str = "Delete";
     /// [`Action::kind`] of [`Action::Withdraw`].
     pub const WITHDRAW: &str = "Withdraw";
 
@@ -234,6 +245,7 @@ impl Action {
             Self::Grow { .. } => "Grow",
             Self::Attach { .. } => Self::ATTACH,
             Self::Detach { .. } => Self::DETACH,
+            Self::Delete { .. } => Self::DELETE,
             Self::Export { .. } => "Export",
             Self::Withdraw { .. } => Self::WITHDRAW,
         }
@@ -246,7 +258,8 @@ impl Action {
             | Self::Tag { .. }
             | Self::Grow { .. }
             | Self::Attach { .. }
-            | Self::Detach { .. } => true,
+            | Self::Detach { .. }
+            | Self::Delete { .. } => true,
             Self::Bind { .. } | Self::Export { .. } | Self::Withdraw { .. } => false,
         }
     }
@@ -260,6 +273,7 @@ impl Action {
             | Self::Grow { volume, .. }
             | Self::Attach { volume, .. }
             | Self::Detach { volume, .. }
+            | Self::Delete { volume, .. }
             | Self::Export { volume, .. }
             | Self::Withdraw { volume, .. } => Some(*volume),
         }
@@ -274,6 +288,7 @@ impl Action {
             Self::Create { .. }
             | Self::Tag { .. }
             | Self::Bind { .. }
+            | Self::Delete { .. }
             | Self::Export { .. }
             | Self::Withdraw { .. } => None,
         }
@@ -300,6 +315,7 @@ impl fmt::Display for Action {
                 None => write!(f, "attach {volume} to VM {vm}"),
             },
             Self::Detach { volume, vm } => write!(f, "detach {volume} from VM {vm}"),
+            Self::Delete { volume, .. } => write!(f, "delete {volume}"),
             Self::Export {
                 export,
                 read_only,

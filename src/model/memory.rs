@@ -52,6 +52,8 @@ pub struct Memory {
     pub pauses: Pauses,
     /// Steps that the guard froze and a person let pass (I6).
     pub approved: BTreeMap<VolumeName, Approved>,
+    /// Volumes that this daemon deleted. One that is there all the same was recovered by somebody.
+    pub deleted: BTreeSet<VolumeId>,
     /// Specs whose claims are left alone although this store knows nothing of them (I16).
     pub disowned: BTreeSet<SpecUid>,
     /// Whether every row was understood. If not, what is missing may be in one that was not.
@@ -83,6 +85,7 @@ impl Memory {
             implied: Vec::new(),
             pauses: Pauses::default(),
             approved: BTreeMap::new(),
+            deleted: BTreeSet::new(),
             disowned: BTreeSet::new(),
             is_whole: true,
             unknown_claims: Vec::new(),

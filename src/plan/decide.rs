@@ -12,7 +12,9 @@ use super::drift::{Drift, DriftClass};
 use super::index::Index;
 use super::path::{First, Path};
 use super::reason::{Blocked, Waiting};
-use super::{Ahead, Decision, Policy, Reread, Step, VolumePlan, World, attach, claim, serve};
+use super::{
+    Ahead, Decision, Policy, Reread, Step, VolumePlan, World, attach, claim, delete, serve,
+};
 use crate::model::Action;
 
 /// One volume, with everything that a stage may look at.
@@ -221,6 +223,9 @@ fn bound(case: &Case<'_>, binding: &Binding, path: &mut Path) {
     grow(case, &goal, volume, path);
     attach::join(case, &goal, binding, volume, path);
     serve::serve(case, &goal, binding, volume, path);
+    if super::reclaims_volume(case.want) {
+        delete::delete(case, binding, volume, path);
+    }
 }
 
 /// A bound volume that is not there is never made anew (I13); only its export ends.
@@ -230,6 +235,10 @@ fn lost(case: &Case<'_>, binding: &Binding, path: &mut Path) {
         .present()
         .map(|volume| volume.state.clone());
     let volume = binding.volume;
+    if super::reclaims_volume(case.want) {
+        // As its spec asked for.
+        return serve::withdraw_all(case, binding, "its volume is gone from CloudStack", path);
+    }
     path.drift(Drift::new(
         DriftClass::Existence,
         "spec",
@@ -279,6 +288,9 @@ fn goal<'a>(case: &Case<'a>, path: &mut Path) -> Option<Goal<'a>> {
                 ("Withdraw", "end its export once no client uses it")
             };
             path.ahead(kind, text, "its spec is gone");
+            if super::reclaims_volume(case.want) {
+                path.ahead(Action::DELETE, "delete the volume", "its spec is gone");
+            }
             return None;
         }
         return Some(Goal {

@@ -36,7 +36,7 @@ impl DriftClass {
     /// Of which kind the difference is that a step ends.
     pub const fn of(action: &Action) -> Self {
         match action {
-            Action::Create { .. } => Self::Existence,
+            Action::Create { .. } | Action::Delete { .. } => Self::Existence,
             Action::Tag { .. } | Action::Bind { .. } => Self::Property,
             Action::Grow { .. } => Self::Size,
             Action::Attach { .. } | Action::Detach { .. } => Self::Attachment,

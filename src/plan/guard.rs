@@ -1,6 +1,6 @@
 //! Stops what nobody asked for in so many words, when there is suddenly much of it (I6).
 //!
-//! Counted are Detach and Create steps that follow from a spec's disappearance, from an edit that
+//! Counted are Detach, Delete and Create steps that follow from a spec's disappearance, from an edit that
 //! undoes an attachment, or from healing. A Create that a present document asks for, and that never
 //! happened before, is somebody's explicit wish and not counted. Hard withdraws are never frozen.
 
@@ -67,7 +67,7 @@ fn is_implied(cause: Cause, action: &Action) -> bool {
         Cause::Edited | Cause::Abandoned | Cause::Healing => true,
     };
     let kind = match action {
-        Action::Create { .. } | Action::Detach { .. } => true,
+        Action::Create { .. } | Action::Detach { .. } | Action::Delete { .. } => true,
         Action::Tag { .. }
         | Action::Bind { .. }
         | Action::Grow { .. }
@@ -122,6 +122,8 @@ fn cause(
         .memory
         .bindings
         .values()
+        // What this daemon deleted is gone for a reason.
+        .filter(|binding| !world.memory.deleted.contains(&binding.volume))
         .filter(|binding| world.observed.cloud.volume(binding.volume, None) == Reading::Absent)
         .count();
     if absent >= ABSENT_FLOOR.max(percent(bound, policy.absent_percent)) && absent > 0 {
@@ -150,7 +152,7 @@ fn cause(
         .values()
         .filter(|intent| is_implied(intent.cause, &intent.action))
         .map(|intent| &intent.name);
-    let counted = [Action::CREATE, Action::DETACH];
+    let counted = [Action::CREATE, Action::DETACH, Action::DELETE];
     let hour = |step: &&ImpliedStep| now.boot.since(step.at).as_secs() < WINDOW_SECONDS;
     let done: BTreeSet<&VolumeName> = world
         .memory
@@ -164,8 +166,8 @@ fn cause(
         .collect();
     (!due.is_empty() && due.len() + done.len() > cap).then(|| {
         format!(
-            "{} volumes would be detached because their specs changed or went away, {} were in \
-             the last hour; {cap} are allowed",
+            "{} volumes would be detached or deleted because their specs changed or went away, {} \
+             were in the last hour; {cap} are allowed",
             due.len(),
             done.len()
         )

@@ -327,6 +327,11 @@ pub enum Blocked {
         /// On which VM it is by CloudStack's account, if on any.
         listed_on: Option<VmId>,
     },
+    /// The spec is gone and asked for its volume to be deleted, which is not done (I5).
+    NotDeletable {
+        /// Why not.
+        why: Undeletable,
+    },
     /// A field that cannot change once the volume exists.
     Immutable {
         /// Its path in the spec.
@@ -404,6 +409,48 @@ pub enum Blocked {
     },
 }
 
+/// Why a volume is not deleted although its spec, which is gone, asked for that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Undeletable {
+    /// `deletionProtection` was not switched off.
+    Protected,
+    /// It was there before, and was adopted.
+    Adopted,
+    /// It does not carry the claim of its spec as one that we made.
+    Unclaimed,
+    /// A VM boots from it.
+    Root,
+    /// Somebody attached it to a VM.
+    Attached(VmId),
+    /// It was deleted before, and somebody recovered it.
+    Recovered,
+}
+
+impl Undeletable {
+    fn text(self) -> String {
+        match self {
+            Self::Protected => "its spec has deletionProtection; declare it again with \
+                                deletionProtection: false and remove it then, or delete the volume \
+                                in CloudStack"
+                .to_owned(),
+            Self::Adopted => {
+                "it was there before its spec; delete it in CloudStack if it is not needed"
+                    .to_owned()
+            }
+            Self::Unclaimed => "it no longer has the tag that says we made it; delete it in \
+                                CloudStack if it is not needed"
+                .to_owned(),
+            Self::Root => "a VM boots from it".to_owned(),
+            Self::Attached(vm) => format!("somebody attached it to VM {vm}"),
+            Self::Recovered => {
+                "it was deleted once, and somebody recovered it; declare it again, or delete it in \
+                 CloudStack"
+                    .to_owned()
+            }
+        }
+    }
+}
+
 impl Blocked {
     /// A stable code, for machines.
     pub fn reason(&self) -> &'static str {
@@ -426,6 +473,7 @@ impl Blocked {
             Self::OtherVmRunning { .. } => "OtherVMRunning",
             Self::VanishedElsewhere { .. } => "VanishedElsewhere",
             Self::PlacementDisputed { .. } => "PlacementDisputed",
+            Self::NotDeletable { .. } => "NotDeletable",
             Self::Immutable { .. } => "Immutable",
             Self::SerialCollision { .. } => "SerialCollision",
             Self::DeviceMismatch { .. } => "DeviceMismatch",
@@ -546,6 +594,7 @@ impl Blocked {
                 "CloudStack says it is on VM {vm}, but the disk with serial {serial} is here: two \
                  VMs may be writing to it; stop one of them"
             ),
+            Self::NotDeletable { why } => format!("the volume is not deleted: {}", why.text()),
             Self::Immutable { field } => format!(
                 "{field} cannot change once the volume exists; write the old value back, or \
                  declare a new volume"

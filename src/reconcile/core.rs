@@ -555,7 +555,8 @@ impl Core {
             | Action::Bind { .. }
             | Action::Grow { .. }
             | Action::Attach { .. }
-            | Action::Detach { .. } => {}
+            | Action::Detach { .. }
+            | Action::Delete { .. } => {}
         }
     }
 
@@ -583,7 +584,8 @@ impl Core {
             | Action::Tag { .. }
             | Action::Grow { .. }
             | Action::Attach { .. }
-            | Action::Detach { .. } => {}
+            | Action::Detach { .. }
+            | Action::Delete { .. } => {}
         }
     }
 
@@ -628,6 +630,11 @@ impl Core {
                 memory.vanished.remove(&volume);
             }
             None => {}
+        }
+        if let (Action::Delete { volume, .. }, Outcome::Succeeded { .. } | Outcome::Lost { .. }) =
+            (&intent.action, outcome)
+        {
+            memory.deleted.insert(*volume);
         }
         if let Outcome::Succeeded { .. } = outcome {
             let class = DriftClass::of(&intent.action);

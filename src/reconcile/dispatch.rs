@@ -467,7 +467,8 @@ fn is_journalled(action: &Action) -> bool {
         | Action::Tag { .. }
         | Action::Grow { .. }
         | Action::Attach { .. }
-        | Action::Detach { .. } => true,
+        | Action::Detach { .. }
+        | Action::Delete { .. } => true,
     }
 }
 

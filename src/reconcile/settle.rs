@@ -67,33 +67,48 @@ pub fn judge(world: &World, intent: &Intent, answer: &JobAnswer, handling: Durat
     match &intent.action {
         // The row is made before the job is, so it may be there however the job ended.
         Action::Create { volume_name, .. } => created(world, intent, (volume_name, answer), ended),
-        Action::Attach { volume, vm, .. } => {
-            moved(world, answer, *volume, ended, |at| at == Some(*vm))
-        }
-        Action::Detach { volume, vm } => moved(world, answer, *volume, ended, |at| at != Some(*vm)),
+        Action::Attach { volume, vm, .. } => by_volume(world, answer, *volume, ended, |seen| {
+            seen.is_some_and(|seen| vm_of(seen) == Some(*vm))
+        }),
+        Action::Detach { volume, vm } => by_volume(world, answer, *volume, ended, |seen| {
+            seen.is_some_and(|seen| vm_of(seen) != Some(*vm))
+        }),
+        Action::Delete { volume, .. } => by_volume(world, answer, *volume, ended, |seen| {
+            seen.is_none_or(|seen| {
+                matches!(seen.state, VolumeState::Destroy | VolumeState::Expunged)
+            })
+        }),
         _ => Verdict::Ended(ended),
     }
 }
 
-/// Whether an attach or a detach of which the end is lost did what it should: judged by where the
-/// volume is. Else an attachment of ours would be taken for somebody else's once the spec changes.
-fn moved(
+fn vm_of(volume: &CloudVolume) -> Option<VmId> {
+    volume.attachment.map(|at| at.vm)
+}
+
+/// Whether a call of which the end is lost did what it should: judged by what became of its volume,
+/// if that is there. Else an attachment of ours would be taken for somebody else's once the spec
+/// changes.
+fn by_volume(
     world: &World,
     answer: &JobAnswer,
     volume: VolumeId,
     ended: Outcome,
-    is_done: impl Fn(Option<VmId>) -> bool,
+    is_done: impl Fn(Option<&CloudVolume>) -> bool,
 ) -> Verdict {
     if !matches!(ended, Outcome::Lost { .. }) {
         return Verdict::Ended(ended);
     }
-    match world.observed.cloud.volume(volume, Some(answer.begun)) {
-        Reading::Present(seen) if is_done(seen.attachment.map(|at| at.vm)) => {
-            Verdict::Ended(Outcome::Succeeded { created: None })
-        }
-        Reading::Present(_) | Reading::Absent => Verdict::Ended(ended),
-        Reading::Unknown(_) => Verdict::NeedsVolume(volume),
-    }
+    let seen = match world.observed.cloud.volume(volume, Some(answer.begun)) {
+        Reading::Present(seen) => Some(seen),
+        Reading::Absent => None,
+        Reading::Unknown(_) => return Verdict::NeedsVolume(volume),
+    };
+    Verdict::Ended(if is_done(seen) {
+        Outcome::Succeeded { created: None }
+    } else {
+        ended
+    })
 }
 
 /// Which volume a create made, if any. A success is believed; anything else is judged by what

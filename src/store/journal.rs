@@ -9,6 +9,7 @@ use super::StoreError;
 use super::db::Work;
 use super::rows::{self, OutcomeRow, Skipped};
 use crate::clock::Deadline;
+use crate::model::action::Mark;
 use crate::model::memory::{Binding, ImpliedStep, Intent, Outcome, Progress};
 use crate::model::{
     Action, Cause, IntentId, JobId, Now, Owner, Timestamp, VmId, VolumeId, VolumeName,
@@ -81,7 +82,8 @@ impl Store {
     /// [`StoreError::IntentOpen`] while another intent of the same name or volume is not
     /// settled (I1); [`StoreError::BindingConflict`] for the creation of a volume for a name
     /// that is bound, whether or not its binding can be read (I13); [`StoreError::Journal`] if
-    /// the spec was never accepted; [`StoreError::LeaseLost`].
+    /// the spec was never accepted, or for the deletion of a volume that was not made for it (I5);
+    /// [`StoreError::LeaseLost`].
     pub async fn begin(&self, intent: &Intent) -> Result<Deadline, StoreError> {
         const DOING: &str = "journal an intent";
         let begun = self.clock.now().boot;
@@ -103,6 +105,16 @@ impl Store {
                     name: intent.name.clone(),
                     stored,
                 });
+            }
+        }
+        if let Action::Delete { volume, .. } = &intent.action {
+            let bound = bound_to(&mut tx, &intent.name).await?;
+            let made = (volume.to_string(), Mark::Created.to_string());
+            if bound.map(|(volume, _, mark)| (volume, mark)) != Some(made) {
+                return Err(disagrees(
+                    intent.id,
+                    "would delete a volume that was not made for its spec",
+                ));
             }
         }
         let owner: Option<(String,)> = tx

@@ -8,7 +8,8 @@ use super::rows::{self, Skipped};
 use super::{Store, StoreError, episodes, journal};
 use crate::model::memory::{Approved, Binding, Memory, Pauses};
 use crate::model::{
-    AccountMark, DesiredVolume, Now, Owner, SourceFile, Timestamp, VmId, VolumeName,
+    AccountMark, Action, DesiredVolume, Now, Owner, SourceFile, Timestamp, VmId, VolumeId,
+    VolumeName,
 };
 use crate::plan::episode::Open;
 
@@ -107,6 +108,7 @@ impl Store {
         let hour = i64::try_from(IMPLIED_WINDOW.as_millis()).unwrap_or(i64::MAX);
         let since = Timestamp::from_millis(now.wall.as_millis().saturating_sub(hour));
         memory.implied = journal::implied(tx, since, now, &mut skipped).await?;
+        memory.deleted = deleted(tx, &mut skipped).await?;
         memory.pauses = pauses(tx, now, &mut skipped).await?;
         memory.approved = approved(tx, now, &mut skipped).await?;
         let read = all(tx, "SELECT uid FROM vd_disowned WHERE appliance = ?").await?;
@@ -191,6 +193,26 @@ async fn pauses(tx: &mut Work, now: Now, skipped: &mut Vec<Skipped>) -> Result<P
         }
     }
     Ok(pauses)
+}
+
+/// Volumes that were deleted, as far as anybody knows.
+async fn deleted(
+    tx: &mut Work,
+    skipped: &mut Vec<Skipped>,
+) -> Result<BTreeSet<VolumeId>, StoreError> {
+    let read = tx
+        .sql(
+            "SELECT volume_id FROM vd_intents WHERE appliance = ? AND kind = ? \
+             AND outcome IN ('succeeded', 'lost') AND volume_id IS NOT NULL",
+        )
+        .mine()
+        .bind(Action::DELETE)
+        .rows()
+        .await?;
+    let deleted = rows::each("vd_intents", &read, skipped, |(id,): (String,)| {
+        rows::parse(&id)
+    });
+    Ok(deleted.into_iter().collect())
 }
 
 /// What was approved and still counts; of two for one spec, the later one. A clock that was set

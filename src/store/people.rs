@@ -86,6 +86,13 @@ impl Store {
         let at = self.clock.now().wall;
         let mut tx = self.write(DOING).await?;
         for (name, action) in steps {
+            // Said twice within a moment, it is the same.
+            tx.sql("DELETE FROM vd_approvals WHERE appliance = ? AND name = ? AND approved_at = ?")
+                .mine()
+                .bind(name.as_str())
+                .bind(at.as_millis())
+                .execute()
+                .await?;
             tx.sql(
                 "INSERT INTO vd_approvals \
                  (appliance, name, approved_at, until_at, digest, action, reason) \

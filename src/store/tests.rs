@@ -236,6 +236,8 @@ contract! {
     an_intent_is_read_back_as_it_was_written
     one_unsettled_intent_for_each_name_and_volume
     an_intent_needs_an_accepted_spec
+    only_what_was_made_here_is_deleted_and_it_is_remembered
+    approvals_count_until_they_end
     a_bound_name_is_never_created_again
     settling_twice_differs_only_if_the_outcome_does
     what_was_never_written_was_never_sent
@@ -499,6 +501,66 @@ mod contract {
             .await
             .unwrap();
         store.begin(&intent(3, "a", attach(1))).await.unwrap();
+    }
+
+    pub async fn only_what_was_made_here_is_deleted_and_it_is_remembered(store: Store) {
+        let delete = |n| Action::Delete {
+            volume: volume(n),
+            is_blank: false,
+        };
+        for (of, n, mark) in [("a", 1, Mark::Created), ("b", 2, Mark::Adopted)] {
+            let uid = with_spec(&store, of).await;
+            let binding = Binding {
+                volume: volume(n),
+                uid,
+                mark,
+            };
+            store.bind(&name(of), &binding, NOW).await.unwrap();
+        }
+        with_spec(&store, "c").await;
+        for (case, of, n) in [
+            ("adopted", "b", 2),
+            ("another volume", "a", 3),
+            ("bound to another", "a", 2),
+            ("not bound", "c", 1),
+        ] {
+            let refusal = store.begin(&intent(1, of, delete(n))).await;
+            assert!(
+                matches!(refusal, Err(StoreError::Journal { .. })),
+                "{case}: {refusal:?}"
+            );
+        }
+        for (n, outcome, is_deleted) in [
+            (1, Outcome::NeverSent, false),
+            (
+                2,
+                Outcome::Lost {
+                    text: String::new(),
+                },
+                true,
+            ),
+        ] {
+            let wanted = intent(n, "a", delete(1));
+            store.begin(&wanted).await.unwrap();
+            let none = Effects::default();
+            store.settle(&wanted, &outcome, &none, LATER).await.unwrap();
+            let deleted = store.load().await.unwrap().memory.deleted;
+            assert_eq!(deleted.contains(&volume(1)), is_deleted, "{outcome:?}");
+        }
+    }
+
+    pub async fn approvals_count_until_they_end(store: Store) {
+        let action = Action::Detach {
+            volume: volume(1),
+            vm: vm(2),
+        };
+        let steps = BTreeMap::from([(name("a"), action.clone())]);
+        let approved = async || store.load().await.unwrap().memory.approved;
+        store.approve("0123", &steps, NOW, "late").await.unwrap();
+        assert!(approved().await.is_empty(), "it has ended");
+        store.approve("4567", &steps, LATER, "").await.unwrap();
+        let counts = approved().await;
+        assert_eq!(counts[&name("a")].action, action);
     }
 
     pub async fn an_intent_needs_an_accepted_spec(store: Store) {

@@ -7,7 +7,7 @@ use volume_daemon::sim::control::Side;
 use volume_daemon::sim::fault::{DropWhen, OutageMode, Target};
 use volume_daemon::sim::{Fault, Operation};
 
-use crate::rig::{Rig, block_on, served, spec};
+use crate::rig::{Deed, Rig, block_on, served, spec};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -287,6 +287,58 @@ fn removed_specs_are_reclaimed_as_they_said() {
         assert_eq!(rig.says("a"), "Released");
         assert_eq!(rig.calls("detachVolume"), 1);
         assert_eq!(rig.calls("deleteVolume"), 0);
+    });
+}
+
+#[test]
+fn a_volume_is_deleted_only_for_a_spec_that_asked_for_it_and_never_twice() {
+    let asked = |more: &str| spec("a", 2, "self", true) + "  reclaimPolicy: Delete\n" + more;
+    block_on(async {
+        let mut rig = Rig::new(1);
+        rig.policy.delete_grace = 2 * HOUR;
+        rig.start().await;
+        rig.declare(&asked("  deletionProtection: false\n")).await;
+        rig.settle(10 * MINUTE).await;
+        rig.remove("a").await;
+        rig.run_for(HOUR).await;
+        assert_eq!(rig.says("a"), "Waiting Abandoned");
+        assert_eq!(rig.nbd.exports().len(), 1, "it may come back");
+        // It does, and goes again: the time begins anew.
+        rig.declare(&asked("  deletionProtection: false\n")).await;
+        rig.settle(10 * MINUTE).await;
+        rig.remove("a").await;
+        rig.run_for(HOUR).await;
+        assert_eq!(rig.calls("destroyVolume"), 0);
+        rig.run_for(2 * HOUR).await;
+        assert_eq!(rig.says("a"), "Released");
+        assert_eq!(
+            (rig.calls("detachVolume"), rig.calls("destroyVolume")),
+            (1, 1)
+        );
+        // Somebody wants it back: that is not fought over, not even after a restart.
+        rig.suffer(&Deed::Recover {
+            volume: "a".to_owned(),
+        })
+        .expect("it is kept for a while");
+        rig.run_for(HOUR).await;
+        assert_eq!(rig.says("a"), "Blocked NotDeletable");
+        rig.crash().await;
+        rig.start().await;
+        rig.run_for(3 * HOUR).await;
+        assert_eq!(rig.calls("destroyVolume"), 1);
+        // And may be declared again, as it is.
+        rig.declare(&asked("")).await;
+        rig.run_for(10 * MINUTE).await;
+        assert_eq!(rig.says("a"), "InSync");
+        assert_eq!(rig.calls("createVolume"), 1);
+        // Protected, it is only detached.
+        rig.remove("a").await;
+        rig.run_for(3 * HOUR).await;
+        assert_eq!(rig.says("a"), "Blocked NotDeletable");
+        assert_eq!(
+            (rig.calls("detachVolume"), rig.calls("destroyVolume")),
+            (2, 1)
+        );
     });
 }
 

@@ -220,6 +220,27 @@ fn a_lost_attach_or_detach_is_judged_by_where_the_volume_is() {
 }
 
 #[test]
+fn a_lost_delete_is_judged_by_whether_the_volume_is_there() {
+    let delete = Action::Delete {
+        volume: volume_id(1),
+        is_blank: false,
+    };
+    let intent = intent(1, delete, submitted());
+    let answer = answer(lost(None), None);
+    let judge = |world: &World| say(&judge(world, &intent, &answer, HANDLING));
+    assert_eq!(judge(&world(vec![read_at(None)])), "lost");
+    let destroyed = CloudVolume {
+        state: VolumeState::Destroy,
+        ..read_at(None)
+    };
+    assert_eq!(judge(&world(vec![destroyed])), "succeeded");
+    let mut gone = world(vec![]);
+    assert_eq!(judge(&gone), "needs 1");
+    gone.observed.cloud.absent.insert(volume_id(1), now(1).boot);
+    assert_eq!(judge(&gone), "succeeded");
+}
+
+#[test]
 fn without_the_servers_clock_a_call_may_still_come() {
     let not_found = answer(JobState::NotFound, None);
     for action in others().into_iter().chain([create(1)]) {

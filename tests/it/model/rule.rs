@@ -163,7 +163,10 @@ fn act(action: &Action) -> Choice {
         Action::Attach { volume, vm, .. } => Choice::Act(Act::Attach(row_of(*volume), vm_of(*vm))),
         Action::Detach { volume, vm } => Choice::Act(Act::Detach(row_of(*volume), vm_of(*vm))),
         Action::Bind { volume, .. } => Choice::Bind(row_of(*volume)),
-        Action::Grow { .. } | Action::Export { .. } | Action::Withdraw { .. } => {
+        Action::Grow { .. }
+        | Action::Delete { .. }
+        | Action::Export { .. }
+        | Action::Withdraw { .. } => {
             panic!("nothing in this world asks for {action}")
         }
     }

@@ -54,6 +54,7 @@ heal_delay = "1s"
 stale_after = "10s"
 release_grace = "1s"
 detach_grace = "3s"
+delete_grace = "3s"
 
 [cloudstack]
 rate = 200

@@ -68,6 +68,38 @@ fn a_document_that_is_gone_from_its_file_is_reclaimed_as_it_said() {
 }
 
 #[test]
+fn a_volume_goes_with_its_spec_only_if_that_said_so_and_was_not_protected() {
+    run(async {
+        let mut rig = Rig::new().await;
+        let delete = |more: &str| format!("  reclaimPolicy: Delete\n{more}");
+        rig.declare("gone", &delete("  deletionProtection: false\n"));
+        rig.declare("kept", &delete(""));
+        rig.declare("stays", "");
+        rig.start();
+        for name in ["gone", "kept", "stays"] {
+            rig.ready(name).await;
+            rig.write_marks(name).await;
+        }
+        rig.remove("gone.yaml");
+        rig.remove("kept.yaml");
+        released(&rig, "gone").await;
+        rig.held_by("kept", "NotDeletable").await;
+        assert_eq!(rig.tap.count("destroyVolume"), 1);
+        assert_eq!(rig.attached_to("kept"), None);
+        let (_, said) = rig.cli(&["describe", "volume", "kept"]).await;
+        assert!(said.contains("its spec has deletionProtection"), "{said}");
+        // What was written is there still.
+        rig.declare("kept", "");
+        rig.ready("kept").await;
+        for name in ["kept", "stays"] {
+            rig.check_marks(name).await;
+        }
+        assert_eq!(rig.made("kept"), 1);
+        rig.kill().await;
+    });
+}
+
+#[test]
 fn a_spec_that_comes_back_finds_its_volume_and_data() {
     run(async {
         let rig = Rig::serving(&["a", "b"]).await;

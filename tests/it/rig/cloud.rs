@@ -14,12 +14,12 @@ use super::fuse::Fuse;
 use super::nbd::FakeNbd;
 use super::stir::Stir;
 
-/// Everything that the daemon may send to change something. It deletes nothing, and never
-/// touches a VM itself (I5, I14).
-const COMMANDS: [&str; 5] = [
+/// Everything that the daemon may send to change something. It never touches a VM itself (I14).
+const COMMANDS: [&str; 6] = [
     "createVolume",
     "createTags",
     "attachVolume",
+    "destroyVolume",
     "detachVolume",
     "resizeVolume",
 ];
@@ -258,7 +258,7 @@ fn violation(front: &Front, nbd: &FakeNbd, request: &Request) -> Option<String> 
         return None;
     }
     if !COMMANDS.contains(&request.command) {
-        return Some(format!("I5, I14: {} is never sent", request.command));
+        return Some(format!("I14: {} is never sent", request.command));
     }
     let world = front.world();
     let id = param(&request.form, &["id", "resourceids"])?;
@@ -268,6 +268,14 @@ fn violation(front: &Front, nbd: &FakeNbd, request: &Request) -> Option<String> 
             let gib: u64 = text(&request.form, "size")?.parse().ok()?;
             let shrinks = gib << 30 < volume.size || request.form.contains("shrinkok");
             shrinks.then(|| format!("I10: {} is shrunk to {gib} GiB", volume.name))
+        }
+        "destroyVolume" => {
+            let is_blank = volume.state == volume_daemon::sim::world::VolumeState::Allocated;
+            let expunges = request.form.contains("expunge=true");
+            if nbd.serves(&Serial::of(VolumeId::new(id))) {
+                return Some(format!("I5: {} is deleted while it is served", volume.name));
+            }
+            (expunges && !is_blank).then(|| format!("I5: {} is deleted at once", volume.name))
         }
         "detachVolume" => nbd
             .serves(&Serial::of(VolumeId::new(id)))

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 
 use volume_daemon::clock::Clock as _;
+use volume_daemon::model::desired::Reclaim;
 use volume_daemon::model::observed::DeviceNumber;
-use volume_daemon::model::{Reading, Serial, VolumeId, VolumeName};
+use volume_daemon::model::{DesiredVolume, Presence, Reading, Serial, VolumeId, VolumeName};
 use volume_daemon::plan::{Blocked, Decision, World};
 use volume_daemon::reconcile::Effect;
 use volume_daemon::sim::world::{ADMIN_SECRET_KEY, VolumeState};
@@ -36,6 +37,9 @@ pub fn may_begin(world: &World, effect: &Effect) {
         assert!(world.observed.cloud.listed.is_ok(), "I4: {step:?}");
     }
 }
+
+/// What takes something away from somebody.
+const TAKES: [&str; 2] = ["detachVolume", "destroyVolume"];
 
 /// What was judged already.
 #[derive(Debug, Default)]
@@ -76,10 +80,33 @@ impl Rig {
             let name = bindings.find(|(_, bound)| Some(**bound) == volume);
             let wrong = self.others.judge(call, name.map(|(name, _)| name));
             assert_eq!(wrong, None, "{call:?}");
+            if call.command == "destroyVolume" {
+                let spec = name.and_then(|(name, _)| self.specs.get(name));
+                self.data_outlives_specs(call, spec);
+            }
         }
-        if new.iter().any(|call| call.command == "detachVolume") {
+        if new.iter().any(|call| TAKES.contains(&call.command)) {
             self.no_flood();
         }
+    }
+
+    /// I5: only what the daemon made is deleted, for a spec that asked for that in so many words, was
+    /// gone for long enough, and only off every VM.
+    fn data_outlives_specs(&self, call: &Mutation, spec: Option<&DesiredVolume>) {
+        let spec = spec.unwrap_or_else(|| panic!("I5: {call:?} for no spec"));
+        let Presence::Abandoned { .. } = spec.presence else {
+            panic!("I5: {} is there, and its volume is deleted", spec.name());
+        };
+        let asked = spec.spec();
+        let is_asked = asked.reclaim_policy == Reclaim::Delete && !asked.deletion_protection;
+        assert!(is_asked, "I5: {} did not ask for {call:?}", spec.name());
+        assert_eq!(call.found.on, None, "I5: {} is attached", spec.name());
+        let volume = VolumeId::new(call.volume.expect("it names one"));
+        assert!(
+            self.others.did_not_make(volume),
+            "I5: {} was there before",
+            spec.name()
+        );
     }
 
     /// I6: no more volumes are detached in an hour than the guard allows. All of these steps
@@ -90,12 +117,15 @@ impl Rig {
         let sent = self.transport.sent();
         let detached: BTreeSet<_> = sent
             .iter()
-            .filter(|call| call.command == "detachVolume" && hour(call))
+            .filter(|call| TAKES.contains(&call.command) && hour(call))
             .map(|call| call.volume)
             .collect();
         let cap = self.policy.implied_floor;
         let count = detached.len();
-        assert!(count <= cap, "I6: {count} volumes detached in an hour");
+        assert!(
+            count <= cap,
+            "I6: {count} volumes detached or deleted in an hour"
+        );
     }
 
     /// I8: no decision ended in a panic.

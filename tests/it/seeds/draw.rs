@@ -202,6 +202,7 @@ impl Draw {
             when_free: self.percent(15),
             export,
             reclaim: self.reclaim(),
+            protect: self.percent(30),
             suspend: self.percent(3),
             observe: self.percent(3),
         }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use volume_daemon::model::{Serial, VolumeId, VolumeName};
-use volume_daemon::plan::{Blocked, Decision, Waiting};
+use volume_daemon::plan::{Blocked, Decision, Undeletable, Waiting};
 use volume_daemon::sim::World;
 use volume_daemon::sim::world::{GIB, VmState, Volume, VolumeKind, VolumeNo, VolumeState};
 
@@ -193,7 +193,11 @@ impl Case<'_> {
         let detaches = self.ask.reclaim != "Retain" && !self.ask.is_held();
         let ours = self.run.rig.placed(self.key)
             && self.bound.is_some_and(|id| self.run.rig.others.let_be(id));
-        ensure(!(detaches && ours && self.on().is_some()), "it is attached")
+        ensure(!(detaches && ours && self.on().is_some()), "it is attached")?;
+        let is_left = self
+            .row
+            .is_some_and(|(_, row)| !row.removed && row.state != VolumeState::Destroy);
+        ensure(!(self.ask.is_deleted() && is_left), "it is not deleted")
     }
 
     /// Whether the guard has reason to freeze for good: nobody can tell it that volumes are gone
@@ -289,6 +293,9 @@ impl Case<'_> {
                 let plugged = self.row.and_then(|(no, _)| self.world.plugged_in(no));
                 self.on() != Some(SELF) && plugged == here
             }
+            Blocked::NotDeletable { why } => {
+                !self.there && self.ask.is_deleted() && self.is_kept(*why)
+            }
             Blocked::Immutable { field } => *field != "spec.zone" && self.has_another_origin(),
             Blocked::NotAttachedHere => self.ask.export.is_some() && self.on() != Some(SELF),
             Blocked::ExportNameTaken { export, .. } => export.to_string() == "disk",
@@ -383,6 +390,17 @@ impl Case<'_> {
     }
 
     /// Whether nobody else ever had anything to do with the volume.
+    fn is_kept(&self, why: Undeletable) -> bool {
+        match why {
+            Undeletable::Protected => self.ask.protect,
+            Undeletable::Adopted => matches!(self.ask.origin, Origin::Found(_)),
+            // Its spec went away before it was claimed.
+            Undeletable::Unclaimed => self.row.is_some_and(|(_, row)| row.tags.is_empty()),
+            Undeletable::Root => false,
+            Undeletable::Attached(_) | Undeletable::Recovered => !self.is_undisturbed(),
+        }
+    }
+
     fn is_undisturbed(&self) -> bool {
         self.bound.is_some_and(|id| self.run.rig.others.let_be(id))
     }

@@ -95,6 +95,7 @@ pub struct Ask {
     pub when_free: bool,
     pub export: Option<Serve>,
     pub reclaim: &'static str,
+    pub protect: bool,
     pub suspend: bool,
     pub observe: bool,
 }
@@ -110,6 +111,11 @@ impl Ask {
     /// Whether the daemon is told to do nothing.
     pub fn is_held(&self) -> bool {
         self.suspend || self.observe
+    }
+
+    /// Whether the volume goes with its spec.
+    pub fn is_deleted(&self) -> bool {
+        self.reclaim == "Delete" && !self.is_held()
     }
 
     /// The name in CloudStack.
@@ -156,6 +162,7 @@ impl Ask {
             line(format!("export: {{ {name}readOnly: {} }}", serve.read_only));
         }
         line(format!("reclaimPolicy: {}", self.reclaim));
+        line(format!("deletionProtection: {}", self.protect));
         if self.suspend {
             line("suspend: true".to_owned());
         }
@@ -198,6 +205,9 @@ impl fmt::Display for Ask {
             }
         }
         write!(f, ", then {}", self.reclaim)?;
+        if !self.protect {
+            f.write_str(" unprotected")?;
+        }
         if self.suspend {
             write!(f, ", suspended")?;
         }

@@ -32,6 +32,7 @@ pub async fn run(history: &History, story: &Story) {
     rig.pace = history.setup.pace.clone();
     rig.policy.implied_floor = history.setup.implied_floor;
     rig.policy.detach_grace = history.setup.detach_grace;
+    rig.policy.delete_grace = history.setup.detach_grace;
     rig.start().await;
     let mut run = Run {
         rig,
