@@ -143,7 +143,14 @@ async fn a_loop_that_has_gone_is_not_alive() {
 async fn the_status_is_a_report_and_the_journal_is_shown() {
     let answers = ask_all(
         Some(Health::default()),
-        &["/api/v1/status", "/api/v1/intents?open=true&limit=5"],
+        &[
+            "/api/v1/status",
+            "/api/v1/intents?open=true&limit=5",
+            "/api/v1/episodes?since=2026-11-21T09:00:00Z&limit=5",
+            "/api/v1/history?name=a",
+            "/api/v1/episodes?since=yesterday",
+            "/api/v1/history",
+        ],
     )
     .await;
     assert_eq!(answers[0].status, 200);
@@ -151,8 +158,13 @@ async fn the_status_is_a_report_and_the_journal_is_shown() {
     let told: crate::reconcile::report::Report =
         serde_json::from_str(&answers[0].body).expect("a report");
     assert_eq!(told, empty_report());
-    assert_eq!(answers[1].status, 200);
-    assert_eq!(answers[1].json(), serde_json::json!([]));
+    for answer in &answers[1..4] {
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.json(), serde_json::json!([]));
+    }
+    for answer in &answers[4..] {
+        assert_eq!(answer.status, 400, "{}", answer.body);
+    }
 }
 
 #[tokio::test]

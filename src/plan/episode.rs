@@ -129,15 +129,16 @@ pub struct Sight<'a> {
 }
 
 impl Sight<'_> {
-    /// Whether a difference that is not listed is gone. What is being undone, or cannot be compared
-    /// for now, is not listed either.
-    fn tells_all(&self) -> bool {
+    /// Whether the difference of `open`, which is not listed, is gone. What is being undone, or
+    /// cannot be compared for now, is not listed either.
+    fn is_gone(&self, open: &Open) -> bool {
         match &self.plan.decision {
             Decision::Released => true,
             Decision::InSync => self.is_read,
-            // What is in the way may be in the way of the comparison.
+            // What is in the way may be in the way of the comparison, unless that comes to
+            // something. A step that was done and read again did what it should.
             Decision::Waiting { .. } | Decision::Blocked { .. } => {
-                self.is_read && !self.plan.drift.is_empty()
+                self.is_read && (!self.plan.drift.is_empty() || open.undone.is_some())
             }
             Decision::Act { .. } | Decision::Observing { .. } => false,
         }
@@ -166,7 +167,7 @@ pub fn follow(open: &mut Vec<Open>, sight: &Sight<'_>) -> Vec<Episode> {
                 one.undone = None;
                 left.push(one);
             }
-            None if sight.tells_all() => {
+            None if sight.is_gone(&one) => {
                 let ending = one.ending(sight);
                 news.push(one.ended(sight.at, ending));
             }

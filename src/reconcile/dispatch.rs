@@ -244,6 +244,9 @@ impl Core {
 
     /// Notes which differences came and went.
     fn follow_drift(&mut self, name: &VolumeName, plan: &VolumePlan, now: Now) {
+        if plan.drift.is_empty() && !self.episodes.has_open(name) {
+            return;
+        }
         let memory = &self.world.memory;
         let settled = memory.settled.get(name).copied();
         let cloud = &self.world.observed.cloud;

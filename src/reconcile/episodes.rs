@@ -36,11 +36,14 @@ impl Episodes {
         }
     }
 
-    /// Takes a plan into account.
+    /// Whether something of this spec was seen to differ, and not to be gone since.
+    pub fn has_open(&self, volume: &VolumeName) -> bool {
+        self.open.contains_key(volume)
+    }
+
+    /// Takes a plan into account. One without drift, for a spec that has nothing open, is none of its
+    /// business.
     pub fn follow(&mut self, sight: &Sight<'_>) {
-        if sight.plan.drift.is_empty() && !self.open.contains_key(sight.volume) {
-            return;
-        }
         let open = self.open.entry(sight.volume.clone()).or_default();
         let news = follow(open, sight);
         if open.is_empty() {

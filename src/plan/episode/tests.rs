@@ -152,6 +152,19 @@ fn an_episode_begins_once_and_ends_when_the_difference_is_seen_to_be_gone() {
             ],
         ),
         (
+            "healed, and something else is in the way then",
+            vec![
+                Seen(waiting(), gone()),
+                Done(DriftClass::Attachment, None),
+                Unread(blocked(), vec![]),
+                Seen(blocked(), vec![]),
+            ],
+            vec![
+                "spec.attachTo.vm gone 1-",
+                "spec.attachTo.vm gone 1-1-4 Healed { intent: None }",
+            ],
+        ),
+        (
             "a step about something else heals nothing",
             vec![
                 Seen(blocked(), gone()),
