@@ -12,9 +12,6 @@ use crate::config::Config;
 use crate::plan::Policy;
 use crate::telemetry::chain;
 
-/// How long a request is valid once signed; `cloudstack::READ_VALID_FOR`.
-const VALID_MS: i64 = 10 * 60 * 1000;
-
 pub(super) fn judge(cloud: &Cloud, config: &Config) -> Vec<Finding> {
     let max_skew = Policy::from(&config.policy).max_skew;
     let Some(endpoint) = &cloud.endpoint else {
@@ -186,7 +183,7 @@ fn api(cloud: &Cloud) -> Finding {
                 "CloudStack accepts the keys; the role hides its version (listCapabilities)",
             )
         }
-        Err(CloudStackError::Unauthorized { text, .. }) => not_authorized(NAME, greeting, text),
+        Err(CloudStackError::Unauthorized { text, .. }) => not_authorized(NAME, text),
         Err(CloudStackError::Undecodable { status, why, .. }) => Finding::failed(
             NAME,
             format!("what answers (HTTP {status}) is not CloudStack's API: {why}"),
@@ -196,17 +193,7 @@ fn api(cloud: &Cloud) -> Finding {
     }
 }
 
-fn not_authorized(name: &'static str, greeting: &Greeting, text: &str) -> Finding {
-    if let Some(ahead) = greeting.ahead_ms.filter(|ahead| *ahead >= VALID_MS) {
-        return Finding::failed(
-            name,
-            format!(
-                "CloudStack refuses requests (401), as expired ones: our clock is {} behind",
-                millis(ahead)
-            ),
-            "set this machine's clock first (timedatectl), then check again",
-        );
-    }
+fn not_authorized(name: &'static str, text: &str) -> Finding {
     Finding::failed(
         name,
         format!("CloudStack does not accept the keys (401): {text}"),
@@ -243,13 +230,7 @@ fn clock(cloud: &Cloud, max_skew: Duration) -> Finding {
     };
     let fix = "timedatectl set-ntp true, here and on the management server";
     let limit = i64::try_from(max_skew.as_millis()).unwrap_or(i64::MAX);
-    if ahead >= VALID_MS {
-        Finding::failed(
-            NAME,
-            format!("{message}: every request arrives expired"),
-            fix,
-        )
-    } else if distance > limit {
+    if distance > limit {
         let limit = span(max_skew);
         let message = format!(
             "{message}, more than policy.max_skew ({limit}): nothing is changed in CloudStack"

@@ -591,15 +591,6 @@ fn whether_cloudstack_takes_us() {
         ),
         (
             |f| {
-                greeted(f, Some(3_600_000), Err(unauthorized("listCapabilities")));
-                of_cloud(f).commands = Look::Needs("api");
-            },
-            "api",
-            Failed,
-            "set this machine's clock first",
-        ),
-        (
-            |f| {
                 greeted(
                     f,
                     None,
@@ -669,10 +660,10 @@ fn the_distance_of_the_clocks() {
             "set-ntp",
         ),
         (
-            |f| greeted(f, Some(600_000), Err(unauthorized("x"))),
+            |f| greeted(f, Some(600_000), Ok(())),
             "clock",
             Failed,
-            "expired",
+            "10m behind",
         ),
         (
             |f| greeted(f, None, Ok(())),
