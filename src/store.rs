@@ -25,6 +25,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::clock::{Clock, Deadline};
 use crate::model::{BootTime, InstanceId};
 use crate::telemetry::chain;
@@ -68,6 +70,8 @@ pub struct Store {
     appliance: Appliance,
     instance: InstanceId,
     clock: Arc<dyn Clock>,
+    /// Cancelled once somebody else was seen to have the lease.
+    replaced: CancellationToken,
 }
 
 /// What may be done with an open store.
@@ -132,6 +136,17 @@ impl Store {
         matches!(self.pool, Pool::MariaDb(_))
     }
 
+    /// Waits until another daemon is seen to have the lease, which is for good. Whoever holds a
+    /// replaced store has nothing left to decide.
+    pub async fn replaced(&self) {
+        self.replaced.cancelled().await;
+    }
+
+    /// Whether another daemon was seen to have the lease.
+    pub fn is_replaced(&self) -> bool {
+        self.replaced.is_cancelled()
+    }
+
     /// Renews the lease. To be done every [`RENEW`], or another daemon takes this one for dead.
     ///
     /// # Errors
@@ -167,6 +182,7 @@ impl Store {
             .first()
             .await?;
         tx.commit().await?;
+        self.replaced.cancel();
         Err(StoreError::LeaseLost {
             holder: holder.map_or_else(|| "unknown".to_owned(), |(holder,)| holder),
         })

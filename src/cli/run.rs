@@ -135,6 +135,7 @@ pub(super) async fn run(_: &Args, settings: Settings) -> anyhow::Result<ExitCode
     if hands.store.is_leased() {
         tasks.spawn(keep_lease(Arc::clone(&hands), events.clone(), stop.clone()));
     }
+    tasks.spawn(stop_when_replaced(Arc::clone(&hands), stop.clone()));
     tasks.spawn(watch_host(Arc::clone(&hands), events.clone(), stop.clone()));
     tasks.spawn(watch_nbd(Arc::clone(&hands), events.clone(), stop.clone()));
     tasks.spawn(serve_api(
@@ -156,11 +157,27 @@ pub(super) async fn run(_: &Args, settings: Settings) -> anyhow::Result<ExitCode
         .await;
     stop.cancel();
     tasks.wait().await;
+    let is_replaced = hands.store.is_replaced();
     if let Some(hands) = Arc::into_inner(hands) {
         hands.store.close().await;
     }
+    if is_replaced {
+        bail!(
+            "another daemon has taken over the store, so this one ends; exports stay as they are. \
+             Let only one of the two run"
+        );
+    }
     tracing::info!("stopped; exports stay as they are");
     Ok(ExitCode::SUCCESS)
+}
+
+/// A daemon whose store another one has taken over ends: what it knows is no longer all there
+/// is, and two must not change the same exports.
+async fn stop_when_replaced<T, E>(hands: Arc<Hands<T, E>>, stop: CancellationToken) {
+    tokio::select! {
+        () = hands.store.replaced() => stop.cancel(),
+        () = stop.cancelled() => {}
+    }
 }
 
 /// The store belongs to one VM (I16): a clone of the appliance must not act on the

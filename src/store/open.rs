@@ -11,6 +11,8 @@ use sqlx::sqlite::{
 };
 use sqlx::{Connection, Executor};
 
+use tokio_util::sync::CancellationToken;
+
 use super::db::{ANSWER, Pool, answered};
 use super::error::{StoreError, failed, sqlite_code};
 use super::lease::{self, Before, Lock};
@@ -74,6 +76,7 @@ impl Store {
             appliance: appliance.clone(),
             instance,
             clock,
+            replaced: CancellationToken::new(),
         })
     }
 
@@ -101,6 +104,7 @@ impl Store {
             appliance: at.appliance.clone(),
             instance,
             clock: Arc::new(SystemClock),
+            replaced: CancellationToken::new(),
         })
     }
 }

@@ -262,7 +262,7 @@ fn clocks_apart() {
     site.inject("{kind: clockSkew, ms: 3630000}");
     let found = site.check(&[]);
     found.only(&["clock"], &[]);
-    found.says("clock", &["1h behind", "policy.max_skew (30s)"]);
+    found.says("clock", &["60m behind", "policy.max_skew (30s)"]);
 }
 
 #[test]

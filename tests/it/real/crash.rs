@@ -10,7 +10,7 @@ use volume_daemon::sim::Fault;
 use volume_daemon::sim::control::Side;
 use volume_daemon::sim::fault::Target;
 
-use super::daemon::Daemon;
+use super::daemon::{Daemon, get};
 use super::rig::{PATIENCE, Rig, run};
 use super::tap::Moment;
 
@@ -182,6 +182,37 @@ fn nobody_can_hold_up_its_end() {
         // As opposed to never.
         assert!(rig.terminate().await < STOP_MAX * 2);
         drop((silent, slow));
+        rig.finish().await;
+    });
+}
+
+#[test]
+fn a_daemon_that_was_replaced_ends_and_disturbs_nobody() {
+    run(async {
+        let mut rig = Rig::serving(&["a"]).await;
+        let client = rig.steady("a").await;
+        // What nobody should do.
+        std::fs::remove_file(rig.path("store.db.lock")).expect("there");
+        let socket = rig.path("second.sock");
+        let listen = format!("api.listen=unix:{}", socket.display());
+        let log = rig.path("second.log");
+        let second = Daemon::start(&rig.path("config.toml"), &log, &["--set", &listen]);
+        rig.poll("the second one runs", PATIENCE, async || {
+            let answer = get(&socket, "/livez").await;
+            answer.is_ok_and(|(status, _)| status == 200).then_some(())
+        })
+        .await;
+        // Whatever it has to write next tells it.
+        rig.declare("b", "");
+        assert_eq!(rig.ended().await.code(), Some(1));
+        rig.logs(&["another daemon has taken over the store"]).await;
+        client.reads_on().await;
+        client.leave().await;
+        second.kill().await;
+        rig.start();
+        rig.ready("b").await;
+        rig.check_marks("a").await;
+        assert_eq!(rig.made("b"), 1);
         rig.finish().await;
     });
 }

@@ -59,6 +59,11 @@ impl Daemon {
         self.0.wait().await.expect("our child")
     }
 
+    /// Waits until it ends by itself.
+    pub async fn wait(mut self) -> ExitStatus {
+        self.0.wait().await.expect("our child")
+    }
+
     /// Sends a signal that does not end it.
     pub fn send(&self, signal: Signal) {
         let pid = self.0.id().expect("it runs");

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -205,6 +206,12 @@ impl Rig {
     /// Kills the daemon where it stands.
     pub async fn kill(&mut self) {
         self.daemon.take().expect("a daemon").kill().await;
+    }
+
+    /// Waits until the daemon ends by itself.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let daemon = self.daemon.take().expect("a daemon");
+        timeout(PATIENCE, daemon.wait()).await.expect("in time")
     }
 
     /// Sends the daemon a signal that does not end it.

@@ -7,7 +7,7 @@ use super::super::finding::Finding;
 use super::{BUSY, late, needs, refused, some};
 use crate::cli::output::span;
 use crate::cloudstack::CloudStackError;
-use crate::cloudstack::probe::{COMMANDS, Greeting};
+use crate::cloudstack::probe::COMMANDS;
 use crate::config::Config;
 use crate::plan::Policy;
 use crate::telemetry::chain;
