@@ -7,12 +7,13 @@ use crate::model::Timestamp;
 
 /// Every migration, oldest first; its version is its position, from 1. Never edited once
 /// released: only appended to.
-const MIGRATIONS: [(&str, &str); 2] = [
+const MIGRATIONS: [(&str, &str); 3] = [
     ("tables", include_str!("../../migrations/0001_tables.sql")),
     (
         "approvals",
         include_str!("../../migrations/0002_approvals.sql"),
     ),
+    ("rows", include_str!("../../migrations/0004_rows.sql")),
 ];
 
 /// The schema this version writes.

@@ -19,4 +19,5 @@ mod secrets;
 mod serving;
 mod soak;
 mod specs;
+mod sql;
 mod tap;
