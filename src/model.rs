@@ -16,7 +16,7 @@ pub mod source;
 pub mod time;
 
 pub use action::{Action, Cause, WithdrawMode};
-pub use desired::{DesiredVolume, Owner, Presence, VolumeDocument};
+pub use desired::{DesiredVolume, Owner, Presence, VolumeDocument, Writer};
 pub use export::{ExportName, NodeName, Serial};
 pub use ids::{
     AccountMark, InstanceId, IntentId, JobId, OfferingId, SpecUid, VmId, VolumeId, VolumeName,
@@ -24,5 +24,7 @@ pub use ids::{
 };
 pub use observed::{Observed, Reading};
 pub use size::ByteSize;
-pub use source::{AcceptedDocument, FileProblem, FileState, SourceChange, SourceFile};
+pub use source::{
+    AcceptedDocument, DesiredRow, FileProblem, FileState, Place, SourceChange, SourceFile,
+};
 pub use time::{BootTime, Now, Timestamp};

@@ -22,6 +22,7 @@ pub mod run;
 pub mod settle;
 pub mod specs;
 mod status;
+pub mod told;
 
 pub use self::conditions::Transitions;
 pub use self::core::{Core, Effect, Event, Memo, Pace, Unanswered};

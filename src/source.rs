@@ -1,7 +1,8 @@
-//! Where desired state comes from: a watched directory of spec files.
+//! Where desired state comes from: a watched directory of spec files, and rows of `desired_volumes`.
 //!
 //! ```text
-//!  directory ─► files (read in full) ─► Scan ─┐
+//!  directory ─► files (read in full) ─┐
+//!  rows as they were read ────────────┴► Scan ┐
 //!                                             ├─► decide ─► SourceChange ─► store
 //!  what is stored: files, specs, bindings ────┘   pure
 //! ```
@@ -13,7 +14,8 @@
 //! **Nothing is torn down by an accident.** A file with an error, or that cannot be read, leaves
 //! in force what it said before. A document is gone only if its file was read without it, or
 //! if the file was missing from two complete readings, some time apart, of a directory that
-//! has other spec files and is on the same file system as when the file was last seen.
+//! has other spec files and is on the same file system as when the file was last seen. What a row
+//! declared is gone only if the row says so; a row that is not there any more is an accident.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,12 +25,14 @@ use crate::model::{BootTime, Now, SourceFile};
 
 pub mod decide;
 mod files;
+mod rows;
 mod watch;
 
 #[cfg(test)]
 mod tests;
 
 pub use decide::{DirectoryState, Known, Look, Scan, decide};
+pub use rows::DesiredRows;
 pub use watch::{Watch, Writers};
 
 use decide::{Content, Sightings};
@@ -75,7 +79,7 @@ impl SpecDirectory {
     }
 
     /// The first half of [`SpecDirectory::look`]: reads the directory. `known` are the files as
-    /// they were last judged.
+    /// they were last judged. Rows are the caller's to add.
     pub async fn read(
         &mut self,
         known: &BTreeMap<String, SourceFile>,
@@ -98,6 +102,7 @@ impl SpecDirectory {
             Err(error) => Scan {
                 directory: self.path.display().to_string(),
                 listing: Err(format!("reading it failed: {error}")),
+                rows: None,
             },
         };
         // Asked after the reading: a file may have been begun meanwhile.

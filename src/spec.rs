@@ -38,6 +38,9 @@ use tree::{At, Kind, Node};
 /// Largest file read, in bytes: room for about two thousand volumes.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
 
+/// The `apiVersion` that documents are written in.
+pub const API_VERSION: &str = "volume-daemon.io/v1alpha1";
+
 /// One valid document of a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parsed {

@@ -1,6 +1,7 @@
 //! All SQL: what the daemon must still know after a crash.
 //!
-//! Owns the `vd_*` tables, their migrations, and who may write. Rows leave only as model
+//! Owns the `vd_*` tables, their migrations, and who may write; reads `desired_volumes`, which others
+//! write. Rows leave only as model
 //! types. Must not decide anything: it refuses what would break an invariant (a second binding
 //! of a name, a second unsettled call for a volume, a write by a daemon that was replaced), and
 //! otherwise stores what it is given.
@@ -32,6 +33,7 @@ use crate::model::{BootTime, InstanceId};
 use crate::telemetry::chain;
 
 mod db;
+mod desired;
 mod episodes;
 mod error;
 pub mod examine;
@@ -46,6 +48,7 @@ mod people;
 mod rows;
 mod schema;
 mod specs;
+mod status;
 
 #[cfg(test)]
 #[path = "../tests/support/mariadb.rs"]
@@ -53,6 +56,7 @@ mod mariadb_server;
 #[cfg(test)]
 mod tests;
 
+pub use desired::{Extent, RowReading};
 pub use episodes::EpisodeFilter;
 pub use error::StoreError;
 pub use history::{Approval, Bound, Happening, PauseNote, SpecVersion, What};
@@ -62,6 +66,7 @@ pub use load::Loaded;
 pub use location::{Appliance, Location};
 pub use rows::Skipped;
 pub use specs::Accepted;
+pub use status::StatusRow;
 
 use db::{Pool, Work};
 use lease::Lock;
@@ -83,6 +88,8 @@ enum Access {
     /// Everything, while the lease has this epoch.
     Write {
         epoch: i64,
+        /// Why changed rows of `desired_volumes` leave no marks, if they do not.
+        unmarked: Option<String>,
         /// None for a store in memory.
         _lock: Option<Lock>,
     },

@@ -28,6 +28,7 @@ use crate::nbd::{NbdAddress, Qsd, QsdConfig};
 use crate::plan::{Desired, Policy, SourceHealth};
 use crate::reconcile::run::{Loop, Question};
 use crate::reconcile::specs::SpecsTask;
+use crate::reconcile::told::keep_told;
 use crate::reconcile::{Core, Event, FilesNews, Pace};
 use crate::store::{HOLD, LEASE, Loaded, RENEW, Store};
 use crate::telemetry::chain;
@@ -142,7 +143,7 @@ pub(super) async fn run(_: &Args, settings: Settings) -> anyhow::Result<ExitCode
     tasks.spawn(watch_nbd(Arc::clone(&hands), events.clone(), stop.clone()));
     tasks.spawn(serve_api(
         listener,
-        questions,
+        questions.clone(),
         Arc::clone(&hands),
         stop.clone(),
     ));
@@ -153,10 +154,15 @@ pub(super) async fn run(_: &Args, settings: Settings) -> anyhow::Result<ExitCode
         "started"
     );
     tasks.spawn(reload_on_signal(hang_up, settings, events, stop.clone()));
+    let running = Loop::new(core, Arc::clone(&hands), to_loop, asked);
+    tasks.spawn(keep_told(
+        Arc::clone(&hands),
+        questions,
+        running.changed(),
+        stop.clone(),
+    ));
     tasks.close();
-    Loop::new(core, Arc::clone(&hands), to_loop, asked)
-        .run(stop.clone())
-        .await;
+    running.run(stop.clone()).await;
     stop.cancel();
     tasks.wait().await;
     let is_replaced = hands.store.is_replaced();

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::export::ExportName;
 use super::ids::{OfferingId, SpecUid, VmId, VolumeId, VolumeName, ZoneId};
 use super::size::ByteSize;
+use super::source::Place;
 
 /// One accepted `kind: Volume` document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,28 +173,63 @@ pub enum Reclaim {
 pub enum Owner {
     /// A watched file, by its path.
     File(String),
+    /// A row of `desired_volumes`, by who writes it.
+    Db(Writer),
+}
+
+/// Who writes rows of `desired_volumes`: 1-63 letters, digits, dots, hyphens and underscores.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Writer(String);
+
+impl fmt::Display for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// Text that cannot name a writer.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("expected 1-63 letters, digits, dots, hyphens and underscores, got {0:?}")]
+pub struct InvalidWriter(pub String);
+
+impl FromStr for Writer {
+    type Err = InvalidWriter;
+
+    fn from_str(text: &str) -> Result<Self, InvalidWriter> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+        if (1..=63).contains(&text.len()) && text.bytes().all(is_plain) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidWriter(text.to_owned()))
+        }
+    }
 }
 
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "file:{path}"),
+            Self::Db(writer) => write!(f, "db:{writer}"),
         }
     }
 }
 
 /// Text that names no owner.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("expected an owner like file:/etc/volume-daemon/specs/a.yaml, got {0:?}")]
+#[error("expected an owner like file:/etc/volume-daemon/specs/a.yaml or db:engine, got {0:?}")]
 pub struct InvalidOwner(pub String);
 
 impl TryFrom<String> for Owner {
     type Error = InvalidOwner;
 
     fn try_from(text: String) -> Result<Self, InvalidOwner> {
-        match text.strip_prefix("file:") {
-            Some(path) => Ok(Self::File(path.to_owned())),
-            None => Err(InvalidOwner(text)),
+        if let Some(path) = text.strip_prefix("file:") {
+            return Ok(Self::File(path.to_owned()));
+        }
+        let writer = text.strip_prefix("db:").map(str::parse);
+        match writer {
+            Some(Ok(writer)) => Ok(Self::Db(writer)),
+            Some(Err(_)) | None => Err(InvalidOwner(text)),
         }
     }
 }
@@ -232,6 +268,15 @@ impl DesiredVolume {
     pub fn spec(&self) -> &VolumeSpec {
         &self.document.spec
     }
+
+    /// Where it is written; `None` once it is gone from there.
+    pub fn place(&self) -> Option<Place<'_>> {
+        match (&self.owner, self.presence) {
+            (_, Presence::Abandoned { .. }) => None,
+            (Owner::File(path), Presence::Declared) => Some(Place::File(path)),
+            (Owner::Db(_), Presence::Declared) => Some(Place::Row(self.name().as_str())),
+        }
+    }
 }
 
 /// Whether a spec is still written anywhere.
@@ -245,4 +290,21 @@ pub enum Presence {
         /// readable, the daemon up and nothing frozen.
         counted: Duration,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_read_back_and_nothing_else_is_one() {
+        for text in ["file:/specs/a.yaml", "db:engine", "db:oma-1.migrate_2"] {
+            let owner = Owner::try_from(text.to_owned());
+            assert_eq!(owner.map(String::from).as_deref(), Ok(text));
+        }
+        let long = format!("db:{}", "x".repeat(64));
+        for text in ["db:", "db:a b", "api", "db:\u{e9}", &long] {
+            assert!(Owner::try_from(text.to_owned()).is_err(), "{text}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
-//! What watched spec files say, and what follows from it for the store.
+//! What watched spec files and rows of `desired_volumes` say, and what follows from it for the store.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -9,7 +10,87 @@ use super::desired::{Owner, VolumeDocument};
 use super::ids::VolumeName;
 use super::time::Timestamp;
 
-/// How a spec file stands.
+/// Where a spec is written. A row stands for a file with one document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place<'a> {
+    /// A watched file, by its path.
+    File(&'a str),
+    /// A row of `desired_volumes`, by its name, which need not be valid.
+    Row(&'a str),
+}
+
+/// How a row is told from a file where paths are written.
+const ROW: &str = "row:";
+
+impl<'a> Place<'a> {
+    /// Reads what [`Place::path`] writes.
+    pub fn of(path: &'a str) -> Self {
+        path.strip_prefix(ROW).map_or(Self::File(path), Self::Row)
+    }
+
+    /// The path under which its status is kept: a row's is `row:` and its name.
+    pub fn path(self) -> String {
+        match self {
+            Self::File(path) => path.to_owned(),
+            Self::Row(name) => format!("{ROW}{name}"),
+        }
+    }
+
+    /// What it is, in a word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::File(_) => "file",
+            Self::Row(_) => "row",
+        }
+    }
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => f.write_str(path),
+            Self::Row(name) => write!(f, "the row {name} of desired_volumes"),
+        }
+    }
+}
+
+/// A row of `desired_volumes` as it was read, not judged yet: whatever its columns hold, as text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DesiredRow {
+    /// Its name, which need not be a valid one.
+    pub name: String,
+    /// What its columns say; those that are NULL are left out.
+    pub columns: BTreeMap<&'static str, String>,
+}
+
+impl DesiredRow {
+    /// Every column that means something here, but for the name and whose it is.
+    pub const COLUMNS: [&str; 21] = [
+        "labels",
+        "size_gib",
+        "zone",
+        "disk_offering",
+        "existing_id",
+        "existing_name",
+        "volume_name",
+        "vm",
+        "device_id",
+        "move",
+        "export",
+        "export_name",
+        "export_read_only",
+        "drain_timeout",
+        "mode",
+        "suspend",
+        "reclaim_policy",
+        "deletion_protection",
+        "writer",
+        "revision",
+        "deleted_at",
+    ];
+}
+
+/// How a spec file, or a row, stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum FileState {
     /// What it says is in force.
@@ -109,15 +190,17 @@ impl fmt::Display for FileProblem {
     }
 }
 
-/// A spec file as it was last judged.
+/// A spec file, or a row, as it was last judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceFile {
-    /// Its path; the identity.
+    /// Its path, see [`Place::path`]; the identity.
     pub path: String,
     /// SHA-1 of its bytes when last read, in hexadecimal; empty if never read.
     pub hash: String,
-    /// `st_dev` of the directory in which it was last seen.
+    /// `st_dev` of the directory in which it was last seen; 0 for a row.
     pub device: u64,
+    /// The revision that the row had when it was judged, if its writer counts; `None` for a file.
+    pub revision: Option<i64>,
     /// How it stands.
     pub state: FileState,
     /// What a person should know; empty if all is well.
@@ -166,6 +249,17 @@ impl SourceChange {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn places_read_back() {
+        for place in [
+            Place::File("/specs/a.yaml"),
+            Place::Row("a"),
+            Place::Row("/specs/a.yaml"),
+        ] {
+            assert_eq!(Place::of(&place.path()), place);
+        }
+    }
 
     #[test]
     fn states_read_back() {

@@ -1,13 +1,13 @@
-//! What is known of the spec files, for the report: kept beside the world, because nothing is
+//! What is known of the spec files and rows, for the report: kept beside the world, because nothing is
 //! decided by it. What a file says reaches the plan only once it is accepted and stored.
 
 use std::collections::BTreeMap;
 
-use crate::model::{BootTime, DesiredVolume, FileState, Now, Owner, Presence, SourceFile};
+use crate::model::{BootTime, DesiredVolume, FileState, Now, Place, SourceFile};
 
 use super::report::{FileStatus, FileVolume};
 
-/// Every spec file that is there, or owns something.
+/// Every spec file and row that is there, or owns something.
 #[derive(Debug, Clone, Default)]
 pub struct SpecFiles {
     /// When the directory was last read in full, in this run.
@@ -49,11 +49,11 @@ impl SpecFiles {
             .map(|read| super::status::millis(now.boot.since(read)))
     }
 
-    /// The file that `want` is written in, unless it is written nowhere any more.
+    /// The file or row that `want` is written in, unless it is written nowhere any more.
     pub(super) fn of(&self, want: &DesiredVolume) -> Option<&SourceFile> {
-        match (&want.owner, want.presence) {
-            (Owner::File(path), Presence::Declared) => self.files.get(path),
-            (Owner::File(_), Presence::Abandoned { .. }) => None,
+        match want.place()? {
+            Place::File(path) => self.files.get(path),
+            row @ Place::Row(_) => self.files.get(&row.path()),
         }
     }
 
@@ -79,8 +79,9 @@ impl SpecFiles {
                 path: file.path.clone(),
                 state: file.state,
                 since: file.since,
-                read_age_ms: is_read(file.state).then(|| self.age_ms(now)).flatten(),
+                read_age_ms: is_read(file).then(|| self.age_ms(now)).flatten(),
                 hash: file.hash.clone(),
+                revision: file.revision,
                 volumes: volumes.remove(file.path.as_str()).unwrap_or_default(),
                 problems: file.problems.clone(),
             })
@@ -88,9 +89,12 @@ impl SpecFiles {
     }
 }
 
-/// Whether a file in this state was read whenever its directory was.
-fn is_read(state: FileState) -> bool {
-    match state {
+/// Whether it was read whenever the directory was. Rows are read when they change.
+fn is_read(file: &SourceFile) -> bool {
+    if let Place::Row(_) = Place::of(&file.path) {
+        return false;
+    }
+    match file.state {
         FileState::Accepted
         | FileState::Invalid
         | FileState::Conflict
@@ -102,9 +106,8 @@ fn is_read(state: FileState) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::FileProblem;
     use crate::model::memory::Memory;
-    use crate::model::{InstanceId, Timestamp};
+    use crate::model::{FileProblem, InstanceId, Owner, Presence, Timestamp};
     use crate::plan::SourceHealth;
     use crate::reconcile::fixture::{Seen, desired, now, want};
     use crate::reconcile::report::{Report, Truth};
@@ -138,6 +141,7 @@ mod tests {
                 .map(|&text| FileProblem::from(text.to_owned()))
                 .collect(),
             since: Timestamp::from_millis(5),
+            revision: None,
         }
     }
 
@@ -162,7 +166,9 @@ mod tests {
     #[test]
     fn a_file_that_was_never_valid_is_reported_and_a_forgotten_one_is_not() {
         let mut core = loop_with(vec![want(1)]);
-        let Owner::File(path) = want(1).owner;
+        let Owner::File(path) = want(1).owner else {
+            unreachable!()
+        };
         let good = file(&path, FileState::Accepted, &[]);
         read(
             &mut core,
@@ -191,7 +197,9 @@ mod tests {
     #[test]
     fn a_volume_says_when_its_file_says_something_else() {
         let mut core = loop_with(vec![want(1)]);
-        let Owner::File(path) = want(1).owner;
+        let Owner::File(path) = want(1).owner else {
+            unreachable!()
+        };
         assert_eq!(spec_current(&core).0, Truth::True, "not looked at yet");
         for (state, problems, says) in [
             (

@@ -27,7 +27,7 @@ pub struct Report {
     pub volumes: Vec<VolumeStatus>,
     /// Everything the NBD server serves.
     pub exports: Vec<ExportStatus>,
-    /// Every spec file that is there, or owns a spec.
+    /// Every spec file and row that is there, or owns a spec.
     pub files: Vec<FileStatus>,
     /// Every disk of this machine.
     pub devices: Vec<HostDevice>,
@@ -94,11 +94,11 @@ pub enum DeviceState {
     Unknown,
 }
 
-/// How a spec file stands.
+/// How a spec file, or a row of `desired_volumes`, stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FileStatus {
-    /// Its path.
+    /// Its path; of a row, `row:` and its name.
     pub path: String,
     /// How it stands. In any state but `Accepted`, what it said before stays in force.
     pub state: FileState,
@@ -108,6 +108,9 @@ pub struct FileStatus {
     pub read_age_ms: Option<u64>,
     /// SHA-1 of its bytes when last read, in hexadecimal; empty if it never was.
     pub hash: String,
+    /// The revision that a row had then; absent for a file, and if its writer does not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<i64>,
     /// The specs of it that are in force: one for each document, if it is accepted.
     pub volumes: Vec<FileVolume>,
     /// What a person should know; empty if all is well.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +59,7 @@ pub struct Loop<T, E> {
     tasks: JoinSet<Event>,
     running: BTreeMap<Id, Effect>,
     transitions: Transitions,
+    changed: Arc<Notify>,
 }
 
 /// Longest the loop sleeps with nothing due: a safety net, not a pace.
@@ -86,7 +87,13 @@ where
             tasks: JoinSet::new(),
             running: BTreeMap::new(),
             transitions: Transitions::default(),
+            changed: Arc::default(),
         }
+    }
+
+    /// Told whenever the report may say something else of a volume or its source.
+    pub fn changed(&self) -> Arc<Notify> {
+        Arc::clone(&self.changed)
     }
 
     /// Runs until `stop` is cancelled.
@@ -148,6 +155,11 @@ where
 
     fn handle(&mut self, event: Event) {
         tell(&event);
+        if let Event::Files(news) = &event
+            && !(news.files.is_empty() && news.forgotten.is_empty())
+        {
+            self.changed.notify_one();
+        }
         let now = self.clock.now();
         self.core.handle(event, now);
     }
@@ -208,7 +220,11 @@ where
             );
         }
         let now = self.clock.now();
-        for name in self.core.take_changed() {
+        let changed = self.core.take_changed();
+        if !changed.is_empty() {
+            self.changed.notify_one();
+        }
+        for name in changed {
             note(situation(&self.core), &name, &mut self.transitions, now);
             if let Some(plan) = self.core.plan().volumes.get(&name) {
                 tell_decision(&name, &plan.decision);

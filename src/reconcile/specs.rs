@@ -1,7 +1,7 @@
-//! Keeps what is asked for up to date: looks at the spec files, stores what they say, and only
-//! then tells the loop.
+//! Keeps what is asked for up to date: looks at the spec files and the rows of `desired_volumes`,
+//! stores what they say, and only then tells the loop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +11,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::act::Hands;
 use crate::clock::sleep;
-use crate::model::{DesiredVolume, FileState, Presence, SourceChange, SourceFile, VolumeName};
+use crate::model::{
+    BootTime, DesiredVolume, FileState, Presence, SourceChange, SourceFile, VolumeName,
+};
 use crate::plan::{Desired, SourceHealth};
-use crate::source::{DirectoryState, Known, SpecDirectory, Watch, Writers};
-use crate::store::StoreError;
+use crate::source::{DesiredRows, DirectoryState, Known, SpecDirectory, Watch, Writers};
+use crate::store::{Extent, RowReading, Store, StoreError};
 use crate::telemetry::chain;
 
 use super::core::Event;
@@ -25,9 +27,23 @@ const RESCAN: Duration = Duration::from_secs(30);
 /// How soon again while a file is missing and may be gone, or something could not be stored.
 const RECHECK: Duration = Duration::from_secs(1);
 
-/// The task that watches the spec files.
+/// How often it is asked whether rows changed: one small query.
+const ROWS: Duration = Duration::from_millis(500);
+/// How often all rows are read, whether or not a change left a mark: `TRUNCATE` leaves none.
+const ALL_ROWS: Duration = Duration::from_secs(300);
+/// How often all rows are read where no change leaves a mark.
+const UNMARKED_ROWS: Duration = Duration::from_secs(5);
+
+/// The task that watches the spec files and rows.
 pub struct SpecsTask {
     directory: SpecDirectory,
+    rows: DesiredRows,
+    /// When all rows were last asked for.
+    rows_asked: Option<BootTime>,
+    /// What led to the rows that were read since anything was last stored.
+    marks: BTreeSet<i64>,
+    /// Whether rows could be read when that was last tried.
+    rows_readable: bool,
     specs: BTreeMap<VolumeName, DesiredVolume>,
     files: BTreeMap<String, SourceFile>,
     health: Option<SourceHealth>,
@@ -49,6 +65,10 @@ impl SpecsTask {
     ) -> Self {
         Self {
             directory: SpecDirectory::new(directory),
+            rows: DesiredRows::default(),
+            rows_asked: None,
+            marks: BTreeSet::new(),
+            rows_readable: true,
             specs: specs
                 .into_iter()
                 .map(|spec| (spec.name().clone(), spec))
@@ -67,14 +87,24 @@ impl SpecsTask {
     ) {
         let mut watch = Watch::new(self.directory.path());
         let writers = watch.writers();
+        if let Err(why) = hands.store.marks_rows() {
+            tracing::warn!(
+                error = why,
+                "changes of desired_volumes are noticed within {} s, not at once, since triggers \
+                 cannot be made: let the store's user make them (GRANT TRIGGER)",
+                UNMARKED_ROWS.as_secs()
+            );
+        }
         loop {
+            self.read_all_rows(&hands).await;
             let pause = match self.look(&hands, &writers).await {
                 Ok(news) => {
-                    let files = Event::Files(news.files);
-                    if events.send(files).await.is_err() {
+                    // In this order: what is said of a file is about what is decided by then.
+                    if news.desired && events.send(Event::Desired(self.desired())).await.is_err() {
                         return;
                     }
-                    if news.desired && events.send(Event::Desired(self.desired())).await.is_err() {
+                    let files = Event::Files(news.files);
+                    if events.send(files).await.is_err() {
                         return;
                     }
                     self.next_look()
@@ -82,16 +112,64 @@ impl SpecsTask {
                 Err(error) => {
                     tracing::error!(
                         error = chain(&error),
-                        "what the spec files say could not be stored; what was stored stays in force"
+                        "what the specs say could not be stored; what was stored stays in force"
                     );
                     RECHECK
                 }
             };
             tokio::select! {
                 () = watch.changed() => {}
-                () = sleep(pause) => {}
+                rows = changed_rows(&hands.store) => self.take_in(rows),
+                () = sleep(pause.min(self.rows_due(&hands))) => {}
                 () = stop.cancelled() => return,
             }
+        }
+    }
+
+    /// Reads all rows, if it is time. What was read before counts while they cannot be read.
+    async fn read_all_rows<T, E>(&mut self, hands: &Hands<T, E>) {
+        if self.rows_due(hands) > Duration::ZERO {
+            return;
+        }
+        self.rows_asked = Some(hands.clock.now().boot);
+        match hands.store.desired_rows(Extent::All).await {
+            Ok(rows) => {
+                self.take_in(rows);
+                if !self.rows_readable {
+                    tracing::info!("desired_volumes can be read again");
+                }
+                self.rows_readable = true;
+            }
+            Err(error) => {
+                if self.rows_readable {
+                    tracing::warn!(
+                        error = chain(&error),
+                        "desired_volumes cannot be read; what was accepted stays in force"
+                    );
+                }
+                self.rows_readable = false;
+            }
+        }
+    }
+
+    /// In how long all rows are to be read.
+    fn rows_due<T, E>(&self, hands: &Hands<T, E>) -> Duration {
+        let every = match (self.rows_readable, hands.store.marks_rows()) {
+            (true, Ok(())) => ALL_ROWS,
+            (true, Err(_)) | (false, _) => UNMARKED_ROWS,
+        };
+        let now = hands.clock.now().boot;
+        self.rows_asked.map_or(Duration::ZERO, |asked| {
+            every.saturating_sub(now.since(asked))
+        })
+    }
+
+    fn take_in(&mut self, rows: RowReading) {
+        let RowReading { names, rows, marks } = rows;
+        self.marks.extend(marks);
+        match names {
+            Some(names) => self.rows.update(&names, rows),
+            None => self.rows.replace(rows),
         }
     }
 
@@ -102,7 +180,8 @@ impl SpecsTask {
         writers: &Writers,
     ) -> Result<News, StoreError> {
         let now = hands.clock.now();
-        let scan = self.directory.read(&self.files, writers, now).await;
+        let mut scan = self.directory.read(&self.files, writers, now).await;
+        scan.rows = self.rows.scan(&self.files);
         let bindings = if scan.adopts() {
             hands.store.bindings().await?
         } else {
@@ -130,6 +209,11 @@ impl SpecsTask {
         if !look.change.is_empty() {
             let accepted = hands.store.accept(&look.change, now.wall).await?;
             self.take_over(look.change, accepted.volumes);
+        }
+        if !self.marks.is_empty() {
+            let marks: Vec<i64> = self.marks.iter().copied().collect();
+            hands.store.take_row_marks(&marks).await?;
+            self.marks.clear();
         }
         if self.health.as_ref() != Some(&health) {
             match health.doubt() {
@@ -191,6 +275,20 @@ impl SpecsTask {
             RECHECK
         } else {
             RESCAN
+        }
+    }
+}
+
+/// Waits until rows changed, and reads those. While the store cannot be read, nothing changed.
+///
+/// Dropping it loses nothing: the marks stay until they are taken away.
+async fn changed_rows(store: &Store) -> RowReading {
+    loop {
+        sleep(ROWS).await;
+        if let Ok(rows) = store.desired_rows(Extent::Marked).await
+            && !rows.marks.is_empty()
+        {
+            return rows;
         }
     }
 }

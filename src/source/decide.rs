@@ -1,5 +1,5 @@
-//! Decides what one reading of the spec files changes. Pure, and a matter of levels: the
-//! same reading of the same directory over the same store decides the same.
+//! Decides what one reading of the spec files and rows changes. Pure, and a matter of levels: the
+//! same reading of the same directory and table over the same store decides the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::model::desired::Origin;
 use crate::model::memory::Binding;
 use crate::model::{
-    AcceptedDocument, BootTime, DesiredVolume, FileProblem, Now, Owner, Presence, SourceChange,
-    SourceFile, VolumeName,
+    AcceptedDocument, BootTime, DesiredVolume, FileProblem, Now, Owner, Place, Presence,
+    SourceChange, SourceFile, VolumeDocument, VolumeName, Writer,
 };
 use crate::spec::Parsed;
 
@@ -38,13 +38,15 @@ pub struct Known<'a> {
     pub bindings: &'a BTreeMap<VolumeName, Binding>,
 }
 
-/// One reading of the directory.
+/// One reading of the directory and of the rows.
 #[derive(Debug)]
 pub struct Scan {
     /// Which directory.
     pub directory: String,
     /// What is in it; `Err` says why it could not be read in full.
     pub listing: Result<Listing, String>,
+    /// Every row of ours, by its name; `None` as long as they could not be read.
+    pub rows: Option<BTreeMap<String, ScannedRow>>,
 }
 
 impl Scan {
@@ -55,7 +57,7 @@ impl Scan {
             .listing
             .iter()
             .flat_map(|listing| listing.files.values());
-        files
+        let in_files = files
             .filter_map(|file| match &file.content {
                 Content::Documents(documents) => Some(documents),
                 Content::Unchanged
@@ -64,7 +66,15 @@ impl Scan {
                 | Content::Settling => None,
             })
             .flatten()
-            .any(|parsed| match &parsed.document.spec.origin {
+            .map(|parsed| &parsed.document);
+        let rows = self.rows.iter().flat_map(BTreeMap::values);
+        let in_rows = rows.filter_map(|row| match &row.says {
+            RowSays::Document(written) => Some(&written.document),
+            RowSays::Unchanged | RowSays::Invalid(_) | RowSays::Deleted => None,
+        });
+        in_files
+            .chain(in_rows)
+            .any(|document| match &document.spec.origin {
                 Origin::Existing { .. } => true,
                 Origin::Create { .. } => false,
             })
@@ -104,6 +114,41 @@ pub enum Content {
     Settling,
 }
 
+/// A row as it was read.
+#[derive(Debug)]
+pub struct ScannedRow {
+    /// SHA-1 of what stands in it, in hexadecimal.
+    pub hash: String,
+    /// Its revision, if its writer counts.
+    pub revision: Option<i64>,
+    /// What it says.
+    pub says: RowSays,
+}
+
+/// What a row says.
+#[derive(Debug)]
+pub enum RowSays {
+    /// The same as when it was last judged Accepted or Invalid.
+    Unchanged,
+    /// This document.
+    Document(Box<RowDocument>),
+    /// It has these errors.
+    Invalid(Vec<FileProblem>),
+    /// That its spec is to go.
+    Deleted,
+}
+
+/// The document of a row.
+#[derive(Debug)]
+pub struct RowDocument {
+    /// Who wrote it.
+    pub writer: Writer,
+    /// What it means.
+    pub document: VolumeDocument,
+    /// What it says; see [`Parsed::manifest`].
+    pub manifest: serde_json::Value,
+}
+
 /// Since when files that own something are missing, in this run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sightings(BTreeMap<String, BootTime>);
@@ -134,19 +179,9 @@ pub enum DirectoryState {
 
 /// Decides what `scan` changes.
 pub fn decide(known: Known<'_>, scan: &Scan, sightings: &Sightings, now: Now) -> Look {
-    let listing = match &scan.listing {
-        Ok(listing) => listing,
-        Err(why) => {
-            return Look {
-                change: SourceChange::default(),
-                directory: DirectoryState::Unreadable(why.clone()),
-                sightings: Sightings::default(),
-            };
-        }
-    };
-    let files = files(known, listing);
+    let files = files(known, scan);
     let verdict = Verdict::of(known, &files);
-    let missing = Missing::of(known, &files, &scan.directory, listing, (sightings, now));
+    let missing = Missing::of(known, &files, scan, (sightings, now));
     let mut change = SourceChange {
         accepted: accepted(known, &files, &verdict),
         abandoned: abandoned(known, &files, &verdict, &missing),
@@ -155,7 +190,7 @@ pub fn decide(known: Known<'_>, scan: &Scan, sightings: &Sightings, now: Now) ->
     };
     let rows = Rows {
         known,
-        listing,
+        scan,
         verdict: &verdict,
         missing: &missing,
         now,
@@ -168,7 +203,7 @@ pub fn decide(known: Known<'_>, scan: &Scan, sightings: &Sightings, now: Now) ->
     }
 }
 
-/// One path: what the store says it owns, and what it says itself.
+/// One file or row: what the store says it owns, and what it says itself.
 struct File<'a> {
     stored: BTreeSet<&'a VolumeName>,
     written: Written<'a>,
@@ -176,11 +211,21 @@ struct File<'a> {
 
 enum Written<'a> {
     /// It was read and has these documents.
-    Documents(BTreeMap<&'a VolumeName, &'a Parsed>),
-    /// It is there and says what is stored, or nothing that counts.
+    Documents(BTreeMap<&'a VolumeName, Document<'a>>),
+    /// It is there and says what is stored, or nothing that counts; or it could not be looked for.
     InForce,
+    /// It is there, and says that what it declared is to go.
+    Deleted,
     /// It is not there.
     Gone,
+}
+
+/// A document, and who wrote it if it stands in a row.
+#[derive(Clone, Copy)]
+struct Document<'a> {
+    document: &'a VolumeDocument,
+    manifest: &'a serde_json::Value,
+    writer: Option<&'a Writer>,
 }
 
 impl<'a> File<'a> {
@@ -189,7 +234,7 @@ impl<'a> File<'a> {
         let (documents, stored) = match &self.written {
             Written::Documents(documents) => (Some(documents), blocked),
             Written::InForce => (None, true),
-            Written::Gone => (None, false),
+            Written::Deleted | Written::Gone => (None, false),
         };
         let stored = stored.then_some(&self.stored);
         let documents = documents.into_iter().flat_map(BTreeMap::keys);
@@ -197,76 +242,119 @@ impl<'a> File<'a> {
     }
 }
 
-type Files<'a> = BTreeMap<&'a str, File<'a>>;
+type Files<'a> = BTreeMap<Place<'a>, File<'a>>;
 
-/// Every path that is listed, was judged before, or owns something.
-fn files<'a>(known: Known<'a>, listing: &'a Listing) -> Files<'a> {
-    let gone = || File {
-        stored: BTreeSet::new(),
-        written: Written::Gone,
+/// Every file and row that is there, was judged before, or owns something.
+fn files<'a>(known: Known<'a>, scan: &'a Scan) -> Files<'a> {
+    // What could not be looked for is taken to be there.
+    let unseen = |place| {
+        let is_read = match place {
+            Place::File(_) => scan.listing.is_ok(),
+            Place::Row(_) => scan.rows.is_some(),
+        };
+        File {
+            stored: BTreeSet::new(),
+            written: if is_read {
+                Written::Gone
+            } else {
+                Written::InForce
+            },
+        }
     };
     let mut files: Files<'a> = known
         .files
         .keys()
-        .map(|path| (path.as_str(), gone()))
+        .map(|path| Place::of(path))
+        .map(|place| (place, unseen(place)))
         .collect();
-    for name in known.specs.keys() {
-        if let Some(path) = owner(known, name) {
-            files.entry(path).or_insert_with(gone).stored.insert(name);
+    for (name, volume) in known.specs {
+        if let Some(place) = volume.place() {
+            let file = files.entry(place).or_insert_with(|| unseen(place));
+            file.stored.insert(name);
         }
     }
-    for (path, scanned) in &listing.files {
-        files.entry(path).or_insert_with(gone).written = match &scanned.content {
-            Content::Documents(documents) => Written::Documents(
-                documents
-                    .iter()
-                    .map(|parsed| (&parsed.document.name, parsed))
-                    .collect(),
-            ),
-            Content::Unchanged
-            | Content::Invalid(_)
-            | Content::Unreadable(_)
-            | Content::Settling => Written::InForce,
-        };
+    for (path, scanned) in scan.listing.iter().flat_map(|listing| &listing.files) {
+        let place = Place::File(path);
+        files.entry(place).or_insert_with(|| unseen(place)).written = in_file(scanned);
+    }
+    for (name, scanned) in scan.rows.iter().flatten() {
+        let place = Place::Row(name);
+        files.entry(place).or_insert_with(|| unseen(place)).written = in_row(scanned);
     }
     files
 }
 
-/// The file that a declared spec belongs to.
-fn owner<'a>(known: Known<'a>, name: &VolumeName) -> Option<&'a str> {
-    let volume = known.specs.get(name)?;
-    match (&volume.owner, volume.presence) {
-        (Owner::File(path), Presence::Declared) => Some(path),
-        (Owner::File(_), Presence::Abandoned { .. }) => None,
+fn in_file(scanned: &ScannedFile) -> Written<'_> {
+    match &scanned.content {
+        Content::Documents(documents) => {
+            let documents = documents.iter().map(|parsed| Document {
+                document: &parsed.document,
+                manifest: &parsed.manifest,
+                writer: None,
+            });
+            Written::Documents(documents.map(|it| (&it.document.name, it)).collect())
+        }
+        Content::Unchanged | Content::Invalid(_) | Content::Unreadable(_) | Content::Settling => {
+            Written::InForce
+        }
     }
+}
+
+fn in_row(scanned: &ScannedRow) -> Written<'_> {
+    match &scanned.says {
+        RowSays::Document(row) => {
+            let document = Document {
+                document: &row.document,
+                manifest: &row.manifest,
+                writer: Some(&row.writer),
+            };
+            Written::Documents(BTreeMap::from([(&row.document.name, document)]))
+        }
+        RowSays::Unchanged | RowSays::Invalid(_) => Written::InForce,
+        RowSays::Deleted => Written::Deleted,
+    }
+}
+
+/// Where a declared spec is written.
+fn owner<'a>(known: Known<'a>, name: &VolumeName) -> Option<Place<'a>> {
+    known.specs.get(name)?.place()
 }
 
 /// New, changed, moved and returning documents of the files that need not wait.
 fn accepted(known: Known<'_>, files: &Files<'_>, verdict: &Verdict<'_>) -> Vec<AcceptedDocument> {
     let mut accepted = Vec::new();
-    for (&path, file) in files {
+    for (&place, file) in files {
         let Written::Documents(documents) = &file.written else {
             continue;
         };
-        if verdict.blocked.contains(path) {
+        if verdict.blocked.contains(&place) {
             continue;
         }
-        for (&name, &parsed) in documents {
-            let stored = known.specs.get(name).map(|stored| &stored.document);
-            if owner(known, name) == Some(path) && stored == Some(&parsed.document) {
+        for (&name, written) in documents {
+            let owner = match (place, written.writer) {
+                (_, Some(writer)) => Owner::Db(writer.clone()),
+                (Place::File(path) | Place::Row(path), None) => Owner::File(path.to_owned()),
+            };
+            let stands = |stored: &&DesiredVolume| {
+                stored.presence == Presence::Declared
+                    && stored.owner == owner
+                    && stored.document == *written.document
+            };
+            if known.specs.get(name).filter(stands).is_some() {
                 continue;
             }
             accepted.push(AcceptedDocument {
-                document: parsed.document.clone(),
-                manifest: parsed.manifest.clone(),
-                owner: Owner::File(path.to_owned()),
+                document: written.document.clone(),
+                manifest: written.manifest.clone(),
+                owner,
             });
         }
     }
     accepted
 }
 
-/// Names that no file writes any more: theirs was read without them, or counts as gone.
+/// Names that nothing writes any more: their file was read without them, or counts as gone, or their
+/// row says so. A row that is not there any more is an accident, and never counts as gone.
 fn abandoned(
     known: Known<'_>,
     files: &Files<'_>,
@@ -274,9 +362,9 @@ fn abandoned(
     missing: &Missing<'_>,
 ) -> Vec<VolumeName> {
     let is_gone = |name: &VolumeName| {
-        owner(known, name).is_some_and(|path| match &files[path].written {
-            Written::Documents(_) => true,
-            Written::Gone => missing.gone.contains(path),
+        owner(known, name).is_some_and(|place| match &files[&place].written {
+            Written::Documents(_) | Written::Deleted => true,
+            Written::Gone => missing.gone.contains(&place),
             Written::InForce => false,
         })
     };

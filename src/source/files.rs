@@ -67,6 +67,7 @@ pub(super) fn scan(directory: &Path, judged: &Judged, seen: &mut Seen, now: Time
     Scan {
         directory: directory.display().to_string(),
         listing: listing(directory, judged, seen, now).map_err(|error| error.to_string()),
+        rows: None,
     }
 }
 

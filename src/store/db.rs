@@ -132,6 +132,20 @@ impl Work {
         on!(&mut self.on, run()).map_err(failed(self.doing))
     }
 
+    /// Takes it back.
+    pub(super) async fn roll_back(self) -> Result<(), StoreError> {
+        let undone = match self.on {
+            Connection::Sqlite(tx) => tx.rollback().await,
+            Connection::MariaDb(mut session) => {
+                let undo = sqlx::raw_sql("ROLLBACK").execute(&mut *session.connection);
+                let undone = answered(undo).await;
+                session.is_over = undone.is_ok();
+                undone.map(drop)
+            }
+        };
+        undone.map_err(failed(self.doing))
+    }
+
     /// Makes it last.
     pub(super) async fn commit(self) -> Result<(), StoreError> {
         let committed = match self.on {
@@ -309,9 +323,11 @@ impl Row {
 
     /// The text in one column, if it is text.
     pub(super) fn text(&self, column: usize) -> Option<String> {
-        match self {
-            Self::Sqlite(row) => row.try_get(column).ok(),
-            Self::MariaDb(row) => row.try_get(column).ok(),
-        }
+        // Asked for a text, SQLite has an empty one where there is nothing.
+        let text: Result<Option<String>, _> = match self {
+            Self::Sqlite(row) => row.try_get(column),
+            Self::MariaDb(row) => row.try_get(column),
+        };
+        text.ok().flatten()
     }
 }

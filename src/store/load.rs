@@ -8,7 +8,7 @@ use super::rows::{self, Skipped};
 use super::{Store, StoreError, episodes, journal};
 use crate::model::memory::{Approved, Binding, Memory, Pauses};
 use crate::model::{
-    AccountMark, Action, DesiredVolume, Now, Owner, SourceFile, Timestamp, VmId, VolumeId,
+    AccountMark, Action, DesiredVolume, Now, Owner, Place, SourceFile, Timestamp, VmId, VolumeId,
     VolumeName,
 };
 use crate::plan::episode::Open;
@@ -130,7 +130,7 @@ impl Store {
         let desired = rows::each("vd_specs", &specs, &mut skipped, rows::desired);
         let read = all(
             tx,
-            "SELECT path, hash, device, state, problems, since FROM vd_source_files \
+            "SELECT path, hash, device, state, problems, since, revision FROM vd_source_files \
              WHERE appliance = ? ORDER BY path",
         )
         .await?;
@@ -258,7 +258,7 @@ impl Loaded {
 /// parsed again: a later version may store it in another form, or say what is wrong with it.
 fn read_again(files: &mut [SourceFile], specs: &[Row], skipped: &[Skipped]) {
     // Columns: 0 is the name, 3 the owner.
-    let owners: BTreeSet<String> = specs
+    let places: BTreeSet<String> = specs
         .iter()
         .filter(|row| {
             let name = row.text(0);
@@ -266,10 +266,13 @@ fn read_again(files: &mut [SourceFile], specs: &[Row], skipped: &[Skipped]) {
                 .iter()
                 .any(|skip| skip.table == "vd_specs" && Some(&skip.key) == name.as_ref())
         })
-        .filter_map(|row| row.text(3))
+        .filter_map(|row| match Owner::try_from(row.text(3)?).ok()? {
+            Owner::File(path) => Some(path),
+            Owner::Db(_) => Some(Place::Row(&row.text(0)?).path()),
+        })
         .collect();
     for file in files {
-        if owners.contains(&Owner::File(file.path.clone()).to_string()) {
+        if places.contains(&file.path) {
             file.hash.clear();
         }
     }

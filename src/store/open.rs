@@ -17,7 +17,7 @@ use super::db::{ANSWER, Pool, answered};
 use super::error::{StoreError, failed, sqlite_code};
 use super::lease::{self, Before, Lock};
 use super::location::{Appliance, Location, Place, Server};
-use super::{Access, Store, schema};
+use super::{Access, Store, desired, schema};
 use crate::clock::{Clock, SystemClock};
 use crate::model::InstanceId;
 
@@ -70,9 +70,14 @@ impl Store {
         schema::migrate(&pool, appliance, clock.now().wall).await?;
         let epoch = lease::take(&pool, appliance, &before, clock.as_ref()).await?;
         let instance = instance(&pool, appliance).await?;
+        let unmarked = desired::watch(&pool, appliance).await;
         Ok(Self {
             pool,
-            access: Access::Write { epoch, _lock: lock },
+            access: Access::Write {
+                epoch,
+                unmarked,
+                _lock: lock,
+            },
             appliance: appliance.clone(),
             instance,
             clock,

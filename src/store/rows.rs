@@ -117,11 +117,11 @@ pub(super) fn generation(value: i64) -> Result<Generation, Unreadable> {
     Generation::try_from(value).map_err(text)
 }
 
-/// `path, hash, device, state, problems, since`
-pub(super) type FileRow = (String, String, i64, String, String, i64);
+/// `path, hash, device, state, problems, since, revision`
+pub(super) type FileRow = (String, String, i64, String, String, i64, Option<i64>);
 
 pub(super) fn file(row: FileRow) -> Result<SourceFile, Unreadable> {
-    let (path, hash, device, state, problems, since) = row;
+    let (path, hash, device, state, problems, since, revision) = row;
     Ok(SourceFile {
         path,
         hash,
@@ -129,6 +129,7 @@ pub(super) fn file(row: FileRow) -> Result<SourceFile, Unreadable> {
         state: parse(&state)?,
         problems: json(&problems)?,
         since: Timestamp::from_millis(since),
+        revision,
     })
 }
 

@@ -7,13 +7,14 @@ use crate::model::Timestamp;
 
 /// Every migration, oldest first; its version is its position, from 1. Never edited once
 /// released: only appended to.
-const MIGRATIONS: [(&str, &str); 3] = [
+const MIGRATIONS: [(&str, &str); 4] = [
     ("tables", include_str!("../../migrations/0001_tables.sql")),
     (
         "approvals",
         include_str!("../../migrations/0002_approvals.sql"),
     ),
     ("history", include_str!("../../migrations/0003_history.sql")),
+    ("rows", include_str!("../../migrations/0004_rows.sql")),
 ];
 
 /// The schema this version writes.

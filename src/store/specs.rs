@@ -1,4 +1,4 @@
-//! Accepted specs and the files they come from.
+//! Accepted specs and the files and rows they come from.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -311,7 +311,8 @@ async fn put_files(tx: &mut Work, files: &[SourceFile]) -> Result<(), StoreError
         .execute()
         .await?;
     let mut query = tx.sql(
-        "INSERT INTO vd_source_files (appliance, path, hash, device, state, problems, since) VALUES ",
+        "INSERT INTO vd_source_files (appliance, path, hash, device, state, problems, since, revision) \
+         VALUES ",
     );
     for file in files {
         let SourceFile {
@@ -321,6 +322,7 @@ async fn put_files(tx: &mut Work, files: &[SourceFile]) -> Result<(), StoreError
             state,
             problems,
             since,
+            revision,
         } = file;
         query = query.row([
             path.into(),
@@ -329,6 +331,7 @@ async fn put_files(tx: &mut Work, files: &[SourceFile]) -> Result<(), StoreError
             state.as_str().into(),
             rows::to_json(problems).into(),
             since.as_millis().into(),
+            (*revision).into(),
         ]);
     }
     query.execute().await?;

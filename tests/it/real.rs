@@ -20,4 +20,5 @@ mod secrets;
 mod serving;
 mod soak;
 mod specs;
+mod sql;
 mod tap;

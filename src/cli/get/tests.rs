@@ -215,6 +215,7 @@ pub(super) fn spec_file(name: &str, state: FileState, problems: &[&str]) -> File
         since: NOW,
         read_age_ms: Some(3000),
         hash: "0123456789abcdef".to_owned(),
+        revision: None,
         volumes: Vec::new(),
         problems: problems
             .iter()

@@ -185,18 +185,25 @@ fn everything() -> Report {
         excerpt: Some("  size: 40".to_owned()),
         ..FileProblem::from("no unit".to_owned())
     };
-    report.files.push(FileStatus {
+    let file = FileStatus {
         path: "/specs/a.yaml".to_owned(),
         state: FileState::Invalid,
         since: NOW,
         read_age_ms: Some(10),
         hash: "0123".to_owned(),
+        revision: None,
         volumes: vec![FileVolume {
             name: "a".parse().expect("a name"),
             generation: 3,
         }],
         problems: vec![problem, FileProblem::from("and more".to_owned())],
+    };
+    report.files.push(FileStatus {
+        path: "row:b".to_owned(),
+        revision: Some(3),
+        ..file.clone()
     });
+    report.files.push(file);
     report.devices = vec![
         ghost(),
         HostDevice {

@@ -1,5 +1,7 @@
 //! Tables of looks, one after another, and what holds after any of them.
 
+mod rows;
+
 use std::fmt::Write as _;
 
 use proptest::prelude::*;
@@ -8,6 +10,7 @@ use uuid::Uuid;
 use super::*;
 use crate::model::action::Mark;
 use crate::model::{FileState, SpecUid, Timestamp, VolumeId};
+use crate::source::DesiredRows;
 use crate::source::files::judged;
 
 const DIRECTORY: &str = "/specs";
@@ -29,6 +32,7 @@ struct World {
     entries: Entries,
     device: u64,
     readable: bool,
+    rows: DesiredRows,
     files: BTreeMap<String, SourceFile>,
     specs: BTreeMap<VolumeName, DesiredVolume>,
     bindings: BTreeMap<VolumeName, Binding>,
@@ -43,6 +47,7 @@ impl World {
             entries: Entries::new(),
             device: DEVICE,
             readable: true,
+            rows: DesiredRows::default(),
             files: BTreeMap::new(),
             specs: BTreeMap::new(),
             bindings: BTreeMap::new(),
@@ -114,6 +119,7 @@ impl World {
             } else {
                 Err("away".to_owned())
             },
+            rows: self.rows.scan(&self.files),
         }
     }
 
@@ -168,10 +174,10 @@ impl World {
     fn specs(&self) -> String {
         let mut text = String::new();
         for (name, volume) in &self.specs {
-            let Owner::File(path) = &volume.owner;
-            let owner = match volume.presence {
-                Presence::Declared => path.trim_start_matches("/specs/"),
-                Presence::Abandoned { .. } => "-",
+            let owner = match volume.place() {
+                Some(Place::File(path)) => path.trim_start_matches("/specs/"),
+                Some(Place::Row(_)) => "row",
+                None => "-",
             };
             let _ = write!(text, "{name}:{owner} ");
         }
@@ -787,7 +793,9 @@ proptest! {
             let (specs, files) = (world.specs.clone(), world.files.clone());
             let look = world.look();
             for name in &look.change.abandoned {
-                let Owner::File(owner) = &specs[name].owner;
+                let Owner::File(owner) = &specs[name].owner else {
+                    unreachable!()
+                };
                 prop_assert!(readable && !entries.is_empty());
                 prop_assert!(!entries.values().any(|e| is_valid(e) && declares(e, name)));
                 match entries.get(owner) {

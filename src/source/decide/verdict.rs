@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Files, Known, Written, owner};
 use crate::model::desired::{NameOrId, Origin, VolumeSpec};
-use crate::model::{DesiredVolume, VolumeDocument, VolumeName};
+use crate::model::{DesiredVolume, Place, VolumeDocument, VolumeName};
 
 /// Which files must wait, and why.
 #[derive(Default)]
 pub(super) struct Verdict<'a> {
     /// Files of which nothing is accepted: what they said before stays in force.
-    pub(super) blocked: BTreeSet<&'a str>,
+    pub(super) blocked: BTreeSet<Place<'a>>,
     /// What is said about conflicts, by file.
     pub(super) conflicts: Problems<'a>,
     /// What is said about renames, by file.
@@ -23,7 +23,7 @@ pub(super) struct Verdict<'a> {
 
 /// What is said about files, at most [`PROBLEMS_MAX`] of each.
 #[derive(Default)]
-pub(super) struct Problems<'a>(BTreeMap<&'a str, BTreeSet<String>>);
+pub(super) struct Problems<'a>(BTreeMap<Place<'a>, BTreeSet<String>>);
 
 /// Enough to see what is going on. A thousand copies of one file, or a thousand equal volumes
 /// renamed, would otherwise say something about each pair.
@@ -33,15 +33,15 @@ const PROBLEMS_MAX: usize = 20;
 const PATHS_MAX: usize = 3;
 
 impl<'a> Problems<'a> {
-    fn add(&mut self, path: &'a str, problem: impl FnOnce() -> String) {
-        let problems = self.0.entry(path).or_default();
+    fn add(&mut self, place: Place<'a>, problem: impl FnOnce() -> String) {
+        let problems = self.0.entry(place).or_default();
         if problems.len() < PROBLEMS_MAX {
             problems.insert(problem());
         }
     }
 
-    pub(super) fn of(&self, path: &str) -> Option<&BTreeSet<String>> {
-        self.0.get(path)
+    pub(super) fn of<'p>(&'p self, place: Place<'p>) -> Option<&'p BTreeSet<String>> {
+        self.0.get(&place)
     }
 }
 
@@ -53,9 +53,9 @@ impl<'a> Verdict<'a> {
         let mut verdict = Self::default();
         loop {
             let blocked = verdict.blocked.len();
-            let mut claims: Vec<(&'a VolumeName, &'a str)> = Vec::new();
+            let mut claims: Vec<(&'a VolumeName, Place<'a>)> = Vec::new();
             for (&path, file) in files {
-                let names = file.claims(verdict.blocked.contains(path));
+                let names = file.claims(verdict.blocked.contains(&path));
                 claims.extend(names.map(|name| (name, path)));
             }
             claims.sort_unstable();
@@ -81,7 +81,7 @@ impl<'a> Verdict<'a> {
     /// The first file to own a name keeps it, and every other one that writes it waits.
     ///
     /// `claims` are names with the files that write them, sorted.
-    fn find_conflicts(&mut self, known: Known<'a>, claims: &[(&'a VolumeName, &'a str)]) {
+    fn find_conflicts(&mut self, known: Known<'a>, claims: &[(&'a VolumeName, Place<'a>)]) {
         self.conflicts = Problems::default();
         for claims in claims.chunk_by(|(one, _), (next, _)| one == next) {
             let (name, first) = claims[0];
@@ -89,7 +89,7 @@ impl<'a> Verdict<'a> {
             if claims.len() == 1 && (owner == Some(first) || owner.is_none()) {
                 continue;
             }
-            let paths: &BTreeSet<&'a str> = &claims.iter().map(|(_, path)| *path).collect();
+            let paths: &BTreeSet<Place<'a>> = &claims.iter().map(|(_, path)| *path).collect();
             let rivals = (paths.len() > 1).then_some(paths);
             for &path in rivals.into_iter().flatten() {
                 if owner != Some(path) {
@@ -119,17 +119,23 @@ impl<'a> Verdict<'a> {
         if self.absent.is_empty() {
             return;
         }
+        // Said in so many words, that is no rename.
+        let is_deleted = |place| {
+            let file = files.get(&place);
+            file.is_some_and(|file| matches!(file.written, Written::Deleted))
+        };
         let gone: Vec<_> = self
             .absent
             .iter()
             .map(|&name| &known.specs[name])
+            .filter(|old| !old.place().is_some_and(is_deleted))
             .map(|old| (old, body(&old.document)))
             .collect();
         for (&path, file) in files {
             let Written::Documents(documents) = &file.written else {
                 continue;
             };
-            let come = documents.values().map(|parsed| &parsed.document);
+            let come = documents.values().map(|written| written.document);
             for new in come.filter(|new| !known.specs.contains_key(&new.name)) {
                 let new_body = body(new);
                 for (old, old_body) in &gone {
@@ -149,7 +155,7 @@ impl<'a> Verdict<'a> {
         known: Known<'a>,
         old: &'a VolumeName,
         new: &VolumeName,
-        path: &'a str,
+        path: Place<'a>,
     ) {
         self.blocked.insert(path);
         self.held.insert(old);
@@ -164,28 +170,33 @@ impl<'a> Verdict<'a> {
     }
 }
 
-fn conflict(name: &VolumeName, path: &str, owner: Option<&str>, paths: &BTreeSet<&str>) -> String {
-    let others = list(paths, path);
+fn conflict(
+    name: &VolumeName,
+    path: Place<'_>,
+    owner: Option<Place<'_>>,
+    paths: &BTreeSet<Place<'_>>,
+) -> String {
+    let (others, this) = (list(paths, path), path.word());
     match owner {
         Some(owner) if owner == path => format!(
-            "{name} is also written in {others}; this file had it first, so this file counts"
+            "{name} is also written in {others}; this {this} had it first, so this {this} counts"
         ),
-        Some(owner) if paths.contains(owner) => format!(
-            "{name} belongs to {owner}, which had it first; nothing of this file is accepted \
+        Some(owner) if paths.contains(&owner) => format!(
+            "{name} belongs to {owner}, which had it first; nothing of this {this} is accepted \
              until only one of them has it"
         ),
         Some(_) | None => format!(
-            "{name} is also written in {others}, and none had it first; nothing of these files \
+            "{name} is also written in {others}, and none had it first; nothing of these \
              is accepted until only one of them has it"
         ),
     }
 }
 
 /// The first few of `paths`, without `this`.
-fn list(paths: &BTreeSet<&str>, this: &str) -> String {
-    let others = paths.iter().copied().filter(|path| *path != this);
-    let shown: Vec<&str> = others.take(PATHS_MAX).collect();
-    let all = paths.len() - usize::from(paths.contains(this));
+fn list(paths: &BTreeSet<Place<'_>>, this: Place<'_>) -> String {
+    let others = paths.iter().filter(|path| **path != this);
+    let shown: Vec<String> = others.take(PATHS_MAX).map(Place::to_string).collect();
+    let all = paths.len() - usize::from(paths.contains(&this));
     match all - shown.len() {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),

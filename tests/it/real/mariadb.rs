@@ -11,7 +11,7 @@ use super::rig::{PATIENCE, Rig, run};
 use crate::mariadb::{Database, PASSWORD, Server, database};
 
 /// Lets a site that has not begun yet remember on a server.
-fn remember_in(rig: &Rig, database: &Database) {
+pub fn remember_in(rig: &Rig, database: &Database) {
     fs::write(rig.path("store_url"), &database.url).expect("writable");
     let config = fs::read_to_string(rig.path("config.toml")).expect("readable");
     let file = format!("url = \"sqlite://{}\"", rig.path("store.db").display());
