@@ -393,7 +393,10 @@ impl Case<'_> {
     fn is_kept(&self, why: Undeletable) -> bool {
         match why {
             Undeletable::Protected => self.ask.protect,
-            Undeletable::Adopted => matches!(self.ask.origin, Origin::Found(_)),
+            // Whatever its spec said later.
+            Undeletable::Adopted => self
+                .bound
+                .is_some_and(|id| !self.run.rig.others.did_not_make(id)),
             // Its spec went away before it was claimed.
             Undeletable::Unclaimed => self.row.is_some_and(|(_, row)| row.tags.is_empty()),
             Undeletable::Root => false,
