@@ -210,11 +210,7 @@ impl SpecsTask {
             let accepted = hands.store.accept(&look.change, now.wall).await?;
             self.take_over(look.change, accepted.volumes);
         }
-        if !self.marks.is_empty() {
-            let marks: Vec<i64> = self.marks.iter().copied().collect();
-            hands.store.take_row_marks(&marks).await?;
-            self.marks.clear();
-        }
+        self.take_marks_away(&hands.store).await;
         if self.health.as_ref() != Some(&health) {
             match health.doubt() {
                 None => tracing::info!("the spec directory is readable"),
@@ -224,6 +220,22 @@ impl SpecsTask {
             news.desired = true;
         }
         Ok(news)
+    }
+
+    /// Takes away the marks whose rows have been stored. What was stored has to be told
+    /// whether or not this succeeds: marks that stay only let their rows be read again.
+    async fn take_marks_away(&mut self, store: &Store) {
+        if self.marks.is_empty() {
+            return;
+        }
+        let marks: Vec<i64> = self.marks.iter().copied().collect();
+        match store.take_row_marks(&marks).await {
+            Ok(()) => self.marks.clear(),
+            Err(error) => tracing::warn!(
+                error = chain(&error),
+                "marks of changed rows could not be taken away; tried again with the next look"
+            ),
+        }
     }
 
     fn take_over(&mut self, change: SourceChange, accepted: Vec<DesiredVolume>) {
@@ -290,5 +302,43 @@ async fn changed_rows(store: &Store) -> RowReading {
         {
             return rows;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use sqlx::{Connection as _, SqliteConnection};
+
+    use super::*;
+    use crate::act::fake::{FakeCloud, FakeNbd, hands_on};
+    use crate::nbd::Withdrawn;
+
+    const SPEC: &str = "apiVersion: volume-daemon.io/v1alpha1\nkind: Volume\nmetadata: { name: a }\n\
+                        spec: { size: 1GiB, zone: z, diskOffering: o }\n";
+
+    #[tokio::test]
+    async fn what_was_stored_is_told_though_marks_cannot_be_taken_away() {
+        let root = tempfile::tempdir().expect("a directory");
+        let url = format!("sqlite://{}/store.db", root.path().display());
+        let cloud = FakeCloud::answering(200, &serde_json::json!({}));
+        let hands = hands_on(&url, cloud, FakeNbd::new(Withdrawn::Gone), root.path()).await;
+        let specs = root.path().join("specs");
+        fs::create_dir(&specs).expect("writable");
+        fs::write(specs.join("a.yaml"), SPEC).expect("writable");
+        let mut task = SpecsTask::new(&specs, Vec::new(), BTreeMap::new());
+        task.marks.insert(1);
+        let mut other = SqliteConnection::connect(&url).await.expect("it is there");
+        sqlx::raw_sql("DROP TABLE vd_row_marks")
+            .execute(&mut other)
+            .await
+            .expect("there");
+
+        let news = task.look(&hands, &Writers::default()).await;
+        let news = news.expect("what it stored is no failure");
+        assert!(news.desired, "nobody would ever hear of it otherwise");
+        assert_eq!(task.desired().volumes.len(), 1);
+        assert_eq!(task.marks.len(), 1, "tried again with the next look");
     }
 }
