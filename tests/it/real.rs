@@ -16,6 +16,7 @@ mod mariadb;
 mod odd_files;
 mod outage;
 mod rig;
+mod rows;
 mod secrets;
 mod serving;
 mod soak;
