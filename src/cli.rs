@@ -17,6 +17,7 @@ use crate::config::{self, Config, ConfigError, Override};
 use crate::telemetry::{self, LogFormat};
 
 pub mod adopt;
+pub mod apply;
 pub mod approve;
 pub mod check;
 pub mod client;
@@ -117,6 +118,7 @@ enum Command {
 #[derive(Debug, clap::Subcommand)]
 enum Brief {
     Plan(plan::Args),
+    Apply(apply::Args),
     Drift(drift::Args),
     Get(get::Args),
     Describe(describe::Args),
@@ -147,6 +149,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
         &[
             "check",
             "run",
+            "apply",
             "approve",
             "pause",
             "resume",
@@ -278,6 +281,7 @@ async fn answer(brief: Brief, global: &Global, io: &mut Io<'_>) -> anyhow::Resul
     let clock = &SystemClock;
     let exit = match brief {
         Brief::Plan(args) => plan::run(&args, &global.load()?, clock, io).await?,
+        Brief::Apply(args) => apply::run(&args, &global.load()?, io).await?,
         Brief::Drift(args) => drift::run(&args, &global.load()?, clock, io).await?,
         Brief::Get(args) => get::run(&args, &global.load()?, clock, io).await?,
         Brief::Describe(args) => describe::run(&args, &global.load()?, clock, io).await?,

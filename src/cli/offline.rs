@@ -37,19 +37,28 @@ pub struct Seen {
     pub specs: BTreeMap<VolumeName, DesiredVolume>,
 }
 
-/// What a daemon would report that started now. With `paths`, these spec files count instead
-/// of the watched directory.
+/// A spec file that is given by hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpecText {
+    /// Its path.
+    pub path: String,
+    /// What stands in it.
+    pub text: Vec<u8>,
+}
+
+/// What a daemon would report that started now. With `specs`, these count instead of the watched
+/// directory and the rows.
 ///
 /// # Errors
 /// If settings are missing, a given spec is invalid, or the store cannot be read. What of the
 /// outside cannot be read is part of the report.
-pub async fn look(config: &Config, paths: &[PathBuf]) -> anyhow::Result<Seen> {
+pub async fn look(config: &Config, specs: &[SpecText]) -> anyhow::Result<Seen> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let remembered = remembered(config).await?;
-    let (desired, files) = if paths.is_empty() {
+    let (desired, files) = if specs.is_empty() {
         watched(config, &remembered, clock.now()).await
     } else {
-        (given(paths, &remembered.specs)?, SpecFiles::default())
+        (given(specs, &remembered.specs)?, SpecFiles::default())
     };
     let memory = remembered.memory;
     let observed = observe(config, &memory, Arc::clone(&clock)).await?;
@@ -254,21 +263,18 @@ async fn watched(config: &Config, remembered: &Remembered, now: Now) -> (Desired
 }
 
 /// What the given files ask for.
-fn given(paths: &[PathBuf], stored: &[DesiredVolume]) -> anyhow::Result<Desired> {
+fn given(specs: &[SpecText], stored: &[DesiredVolume]) -> anyhow::Result<Desired> {
     let stored = stored
         .iter()
         .map(|spec| (spec.name().clone(), spec.clone()))
         .collect();
     let mut volumes = BTreeMap::new();
-    for path in files_of(paths)? {
-        let text =
-            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let label = path.display().to_string();
-        let parsed = match spec::parse(&label, &text) {
+    for SpecText { path, text } in specs {
+        let parsed = match spec::parse(path, text) {
             Ok(parsed) => parsed,
             Err(problems) => {
                 let failure = Failure {
-                    message: spec::render(&problems, &text, false),
+                    message: spec::render(&problems, text, false),
                     hint: None,
                     exit: Exit::Invalid,
                 };
@@ -279,15 +285,29 @@ fn given(paths: &[PathBuf], stored: &[DesiredVolume]) -> anyhow::Result<Desired>
             let accepted = AcceptedDocument {
                 document: parsed.document,
                 manifest: parsed.manifest,
-                owner: Owner::File(label.clone()),
+                owner: Owner::File(path.clone()),
             };
             let spec = next_version(accepted, &stored);
             if let Some(twice) = volumes.insert(spec.name().clone(), spec) {
-                bail!("{label}: the name {} is written twice", twice.name());
+                bail!("{path}: the name {} is written twice", twice.name());
             }
         }
     }
     Ok(Desired::new(volumes, SourceHealth::Sound, []))
+}
+
+/// Reads the spec files at `paths`, which may be directories.
+///
+/// # Errors
+/// If one cannot be read.
+pub fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<SpecText>> {
+    let read = |path: PathBuf| {
+        let text =
+            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let path = path.display().to_string();
+        Ok(SpecText { path, text })
+    };
+    files_of(paths)?.into_iter().map(read).collect()
 }
 
 fn files_of(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
