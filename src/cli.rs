@@ -29,6 +29,7 @@ pub mod get;
 pub mod history;
 pub mod offline;
 pub mod output;
+pub mod own;
 pub mod pause;
 pub mod plan;
 mod reasons;
@@ -130,6 +131,7 @@ enum Brief {
     Schema(schema::Args),
     Config(settings::Args),
     Approve(approve::Args),
+    Own(own::Args),
     Pause(pause::PauseArgs),
     Resume(pause::ResumeArgs),
     TakeOver(take_over::Args),
@@ -151,6 +153,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
             "run",
             "apply",
             "approve",
+            "own",
             "pause",
             "resume",
             "config",
@@ -293,6 +296,7 @@ async fn answer(brief: Brief, global: &Global, io: &mut Io<'_>) -> anyhow::Resul
         }
         Brief::Config(args) => settings::run(&args, &global.load()?, io)?,
         Brief::Approve(args) => approve::run(&args, &global.load()?, io).await?,
+        Brief::Own(args) => own::run(&args, &global.load()?, io).await?,
         Brief::Pause(args) => pause::pause(&args, &global.load()?, io).await?,
         Brief::Resume(args) => pause::resume(&args, &global.load()?, io).await?,
         Brief::TakeOver(args) => {
