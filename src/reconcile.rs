@@ -6,6 +6,7 @@
 
 mod asks;
 mod backoff;
+pub mod blame;
 mod conditions;
 mod core;
 mod devices;

@@ -32,6 +32,7 @@ use crate::clock::{Clock, Deadline};
 use crate::model::{BootTime, InstanceId};
 use crate::telemetry::chain;
 
+mod culprits;
 mod db;
 mod desired;
 mod episodes;
@@ -56,6 +57,7 @@ mod mariadb_server;
 #[cfg(test)]
 mod tests;
 
+pub use culprits::Unexplained;
 pub use desired::{Extent, RowReading};
 pub use episodes::EpisodeFilter;
 pub use error::StoreError;

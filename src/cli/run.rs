@@ -26,6 +26,7 @@ use crate::model::memory::Account;
 use crate::model::{AccountMark, InstanceId, Reading};
 use crate::nbd::{NbdAddress, Qsd, QsdConfig};
 use crate::plan::{Desired, Policy, SourceHealth};
+use crate::reconcile::blame::explain_drift;
 use crate::reconcile::run::{Loop, Question};
 use crate::reconcile::specs::{HandOver, SpecsTask};
 use crate::reconcile::told::keep_told;
@@ -154,6 +155,11 @@ pub(super) async fn run(_: &Args, settings: Settings) -> anyhow::Result<ExitCode
     );
     tasks.spawn(reload_on_signal(hang_up, settings, events, stop.clone()));
     let running = Loop::new(core, Arc::clone(&hands), to_loop, asked);
+    tasks.spawn(explain_drift(
+        Arc::clone(&hands),
+        running.drifted(),
+        stop.clone(),
+    ));
     tasks.spawn(keep_told(
         Arc::clone(&hands),
         questions,

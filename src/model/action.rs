@@ -227,6 +227,8 @@ impl Cause {
 impl Action {
     /// [`Action::kind`] of [`Action::Create`].
     pub const CREATE: &str = "Create";
+    /// [`Action::kind`] of [`Action::Grow`].
+    pub const GROW: &str = "Grow";
     /// [`Action::kind`] of [`Action::Attach`].
     pub const ATTACH: &str = "Attach";
     /// [`Action::kind`] of [`Action::Detach`].
@@ -242,7 +244,7 @@ impl Action {
             Self::Create { .. } => Self::CREATE,
             Self::Tag { .. } => "Tag",
             Self::Bind { .. } => "Bind",
-            Self::Grow { .. } => "Grow",
+            Self::Grow { .. } => Self::GROW,
             Self::Attach { .. } => Self::ATTACH,
             Self::Detach { .. } => Self::DETACH,
             Self::Delete { .. } => Self::DELETE,

@@ -19,7 +19,7 @@ use crate::nbd::ExportServer;
 use crate::plan::{Decision, Freeze};
 
 use super::conditions::Transitions;
-use super::core::{Core, Effect, Event};
+use super::core::{Core, Effect, Event, Memo};
 use super::execute::{Seen, broken, execute};
 use super::report::Report;
 use super::status::{Situation, note, rolled_back, write};
@@ -60,6 +60,7 @@ pub struct Loop<T, E> {
     running: BTreeMap<Id, Effect>,
     transitions: Transitions,
     changed: Arc<Notify>,
+    drifted: Arc<Notify>,
 }
 
 /// Longest the loop sleeps with nothing due: a safety net, not a pace.
@@ -88,12 +89,18 @@ where
             running: BTreeMap::new(),
             transitions: Transitions::default(),
             changed: Arc::default(),
+            drifted: Arc::default(),
         }
     }
 
     /// Told whenever the report may say something else of a volume or its source.
     pub fn changed(&self) -> Arc<Notify> {
         Arc::clone(&self.changed)
+    }
+
+    /// Told whenever episodes of drift were stored.
+    pub fn drifted(&self) -> Arc<Notify> {
+        Arc::clone(&self.drifted)
     }
 
     /// Runs until `stop` is cancelled.
@@ -159,6 +166,9 @@ where
             && !(news.files.is_empty() && news.forgotten.is_empty())
         {
             self.changed.notify_one();
+        }
+        if let Event::Remembered(Memo::Episodes(_), Ok(())) = &event {
+            self.drifted.notify_one();
         }
         let now = self.clock.now();
         self.core.handle(event, now);

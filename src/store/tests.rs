@@ -235,6 +235,7 @@ contract! {
     history_is_bounded
     an_episode_is_read_back_as_it_was_written
     an_open_episode_knows_the_call_that_ended_it
+    who_did_it_is_asked_once_and_kept_with_the_episode
     episodes_are_bounded
     everything_that_happened_to_a_volume_is_told_in_order
     an_intent_is_read_back_as_it_was_written
