@@ -16,6 +16,7 @@ mod files;
 #[cfg(test)]
 mod fixture;
 mod learn;
+pub mod old;
 mod queue;
 pub mod report;
 pub mod run;

@@ -17,7 +17,7 @@ enum Engine {
 }
 
 impl Engine {
-    /// Runs a statement; the texts of the first row that it finds, if it finds one.
+    /// Runs a statement; the first row that it finds, if it finds one, as a terminal would show it.
     async fn asks(&mut self, sql: &str) -> Option<Vec<Option<String>>> {
         let sql = AssertSqlSafe(sql.to_owned());
         macro_rules! texts {
@@ -28,7 +28,7 @@ impl Engine {
                     .expect("valid SQL")
                     .map(|row| {
                         (0..row.len())
-                            .map(|column| row.get::<Option<String>, _>(column))
+                            .map(|column| row.get_unchecked::<Option<String>, _>(column))
                             .collect()
                     })
             };
@@ -76,6 +76,19 @@ async fn lives_by_sql(rig: Rig, mut engine: Engine) {
     assert_eq!(export, &format!("migration-vol-{volume}"));
     rig.write_marks("pg-0").await;
     assert_eq!(rig.ready("pg-0").await.owner, "db:engine");
+    let old = |after| says(after).replace("2aff4799-7a2b-4c0e-9c5e-0d6f1f6f2b11", volume);
+    let found = until(rig, engine, &old("Whether a volume has come")).await;
+    assert_eq!(found[1].as_ref(), Some(device), "{found:?}");
+    let mut found = until(rig, engine, &old("What is served:")).await;
+    let port = found.remove(1);
+    assert_eq!(found, [Some(export.clone()), Some(device.clone())]);
+    assert_eq!(port.as_deref(), Some("0"), "a unix socket");
+    let found = until(rig, engine, &old("What was asked of CloudStack")).await;
+    let [_, kind, status, error, ..] = found.as_slice() else {
+        panic!("{found:?}");
+    };
+    let texts = [kind, status, error].map(|text| text.as_deref());
+    assert_eq!(texts, [Some("attach"), Some("completed"), None]);
 
     // A mistake is told, and changes nothing.
     for (wrong, message) in [
@@ -100,12 +113,19 @@ async fn lives_by_sql(rig: Rig, mut engine: Engine) {
     assert_eq!(engine.asks(says("## Move to another VM")).await, None);
     let found = until(rig, engine, &ready(2)).await;
     assert_eq!(found[1..], [None, None], "neither disk nor export here");
+    let remote = "SELECT device_path FROM device_mappings WHERE operation_mode = 'failover'";
+    let found = until(rig, engine, remote).await;
+    assert_eq!(found, [Some(format!("remote-{volume}"))]);
     assert_eq!(engine.asks(says("Back:")).await, None);
     until(rig, engine, &ready(3)).await;
     rig.check_marks("pg-0").await;
 
     assert_eq!(engine.asks(says("## Detach")).await, None);
     until(rig, engine, &ready(4)).await;
+    for table in ["device_mappings", "nbd_exports"] {
+        let count = format!("SELECT 'none' WHERE NOT EXISTS (SELECT 1 FROM {table})");
+        until(rig, engine, &count).await;
+    }
     assert_eq!(engine.asks(says("## Delete")).await, None);
     until(rig, engine, says("It is done when this finds a row:")).await;
     assert_eq!(
