@@ -82,3 +82,12 @@ CREATE TABLE IF NOT EXISTS vd_old_rows (
 -- NULL: its row is still to be written.
 ALTER TABLE vd_intents ADD COLUMN /*M! IF NOT EXISTS */ operation SMALLINT;
 CREATE INDEX IF NOT EXISTS vd_intents_operation ON vd_intents (appliance, operation, id);
+
+-- What is asked of a journal of 100,000 calls: the open ones, the old ones, those of a volume, the latest. The
+-- two indexes before began with a moment, and SQLite took others for them.
+CREATE INDEX IF NOT EXISTS vd_intents_settled ON vd_intents (appliance, settled_at, created_at, id);
+CREATE INDEX IF NOT EXISTS vd_intents_name ON vd_intents (appliance, name, created_at, id);
+CREATE INDEX IF NOT EXISTS vd_intents_created ON vd_intents (appliance, created_at, id);
+CREATE INDEX IF NOT EXISTS vd_drift_first_seen ON vd_drift (appliance, first_seen, episode);
+DROP INDEX IF EXISTS vd_intents_settled_at /*M! ON vd_intents */;
+DROP INDEX IF EXISTS vd_intents_created_at /*M! ON vd_intents */;

@@ -267,19 +267,21 @@ pub(super) async fn select(
     tx: &mut Work,
     filter: IntentFilter,
 ) -> Result<Vec<JournalRow>, StoreError> {
-    let name = filter.name.as_ref().map(VolumeName::as_str);
-    let read = tx
+    let mut query = tx
         .sql(
             "SELECT name, id, generation, action, cause, created_at, expires_at, job_id, \
                     owner, settled_at, outcome, outcome_class, outcome_text, created_volume \
-             FROM vd_intents \
-             WHERE appliance = ? AND (? IS NULL OR name = ?) AND (? = 0 OR settled_at IS NULL) \
-             ORDER BY created_at DESC, id LIMIT ?",
+             FROM vd_intents WHERE appliance = ?",
         )
-        .mine()
-        .bind(name)
-        .bind(name)
-        .bind(i64::from(filter.open_only))
+        .mine();
+    if let Some(name) = &filter.name {
+        query = query.and(" AND name = ?").bind(name.as_str());
+    }
+    if filter.open_only {
+        query = query.and(" AND settled_at IS NULL");
+    }
+    let read = query
+        .and(" ORDER BY created_at DESC, id DESC LIMIT ?")
         .bind(i64::from(filter.limit))
         .rows()
         .await?;
@@ -322,8 +324,8 @@ fn disagrees(intent: IntentId, problem: impl Into<String>) -> StoreError {
 async fn open_intent(tx: &mut Work, intent: &Intent) -> Result<Option<String>, StoreError> {
     let row: Option<(String,)> = tx
         .sql(
-            "SELECT id FROM vd_intents \
-             WHERE settled_at IS NULL AND (appliance = ? AND name = ? OR open_volume = ?)",
+            "SELECT id FROM vd_intents WHERE appliance = ? AND settled_at IS NULL AND name = ? \
+             UNION ALL SELECT id FROM vd_intents WHERE open_volume = ?",
         )
         .mine()
         .bind(intent.name.as_str())

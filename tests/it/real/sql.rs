@@ -146,6 +146,32 @@ async fn until(rig: &Rig, engine: &mut Engine, sql: &str) -> Vec<Option<String>>
         .await
 }
 
+#[test]
+fn a_table_of_the_old_daemon_that_cannot_be_written_is_told_and_holds_up_nothing() {
+    run_within(LIFE, async {
+        let mut rig = Rig::new().await;
+        let url = format!("sqlite://{}?mode=rwc", rig.path("store.db").display());
+        let mut before = SqliteConnection::connect(&url).await.expect("a file");
+        before
+            .execute("CREATE TABLE nbd_exports (id TEXT, volume_id TEXT, export_name TEXT, status TEXT, tenant TEXT NOT NULL)")
+            .await
+            .expect("a table");
+        before.close().await.expect("closed");
+        rig.declare("a", "");
+        rig.start();
+        rig.ready("a").await;
+        rig.readyz(200).await;
+        let (code, sources) = rig.cli(&["get", "sources"]).await;
+        assert_eq!(code, 0, "{sources}");
+        for text in [sources, rig.log()] {
+            let times = text.matches("nbd_exports is not written").count();
+            assert_eq!(times, 1, "{text}");
+            assert!(text.contains("its column tenant must"), "{text}");
+        }
+        rig.finish().await;
+    });
+}
+
 /// The whole life takes several jobs, one after another.
 const LIFE: std::time::Duration = std::time::Duration::from_secs(90);
 
