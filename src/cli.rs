@@ -17,6 +17,7 @@ use crate::config::{self, Config, ConfigError, Override};
 use crate::telemetry::{self, LogFormat};
 
 pub mod adopt;
+pub mod apply;
 pub mod approve;
 pub mod check;
 pub mod client;
@@ -28,6 +29,7 @@ pub mod get;
 pub mod history;
 pub mod offline;
 pub mod output;
+pub mod own;
 pub mod pause;
 pub mod plan;
 mod reasons;
@@ -117,6 +119,7 @@ enum Command {
 #[derive(Debug, clap::Subcommand)]
 enum Brief {
     Plan(plan::Args),
+    Apply(apply::Args),
     Drift(drift::Args),
     Get(get::Args),
     Describe(describe::Args),
@@ -128,6 +131,7 @@ enum Brief {
     Schema(schema::Args),
     Config(settings::Args),
     Approve(approve::Args),
+    Own(own::Args),
     Pause(pause::PauseArgs),
     Resume(pause::ResumeArgs),
     TakeOver(take_over::Args),
@@ -147,7 +151,9 @@ const GROUPS: [(&str, &[&str]); 5] = [
         &[
             "check",
             "run",
+            "apply",
             "approve",
+            "own",
             "pause",
             "resume",
             "config",
@@ -278,6 +284,7 @@ async fn answer(brief: Brief, global: &Global, io: &mut Io<'_>) -> anyhow::Resul
     let clock = &SystemClock;
     let exit = match brief {
         Brief::Plan(args) => plan::run(&args, &global.load()?, clock, io).await?,
+        Brief::Apply(args) => apply::run(&args, &global.load()?, io).await?,
         Brief::Drift(args) => drift::run(&args, &global.load()?, clock, io).await?,
         Brief::Get(args) => get::run(&args, &global.load()?, clock, io).await?,
         Brief::Describe(args) => describe::run(&args, &global.load()?, clock, io).await?,
@@ -289,6 +296,7 @@ async fn answer(brief: Brief, global: &Global, io: &mut Io<'_>) -> anyhow::Resul
         }
         Brief::Config(args) => settings::run(&args, &global.load()?, io)?,
         Brief::Approve(args) => approve::run(&args, &global.load()?, io).await?,
+        Brief::Own(args) => own::run(&args, &global.load()?, io).await?,
         Brief::Pause(args) => pause::pause(&args, &global.load()?, io).await?,
         Brief::Resume(args) => pause::resume(&args, &global.load()?, io).await?,
         Brief::TakeOver(args) => {

@@ -104,7 +104,7 @@ async fn ask_all(health: Option<Health>, paths: &[&str]) -> Vec<Answer> {
     let (to, questions) = mpsc::channel(4);
     answer_questions(questions, health);
     let stop = CancellationToken::new();
-    let serving = tokio::spawn(serve(listener, to, hands, stop.clone()));
+    let serving = tokio::spawn(serve(listener, to, mpsc::channel(1).0, hands, stop.clone()));
     let mut answers = Vec::new();
     for path in paths {
         answers.push(get(&socket, path).await);

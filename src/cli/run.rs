@@ -27,7 +27,7 @@ use crate::model::{AccountMark, InstanceId, Reading};
 use crate::nbd::{NbdAddress, Qsd, QsdConfig};
 use crate::plan::{Desired, Policy, SourceHealth};
 use crate::reconcile::run::{Loop, Question};
-use crate::reconcile::specs::SpecsTask;
+use crate::reconcile::specs::{HandOver, SpecsTask};
 use crate::reconcile::told::keep_told;
 use crate::reconcile::{Core, Event, FilesNews, Pace};
 use crate::store::{HOLD, LEASE, Loaded, RENEW, Store};
@@ -94,6 +94,7 @@ pub(super) async fn run(_: &Args, settings: Settings) -> anyhow::Result<ExitCode
     ));
     let (events, to_loop) = mpsc::channel(WAITING);
     let (questions, asked) = mpsc::channel(WAITING);
+    let (to_specs, for_specs) = mpsc::channel(WAITING);
     let tasks = TaskTracker::new();
     let Loaded {
         mut memory,
@@ -116,13 +117,10 @@ pub(super) async fn run(_: &Args, settings: Settings) -> anyhow::Result<ExitCode
     core.restore(episodes);
     // What was accepted before is in force from the first moment; that it is still written
     // anywhere is known when the directory has been read.
-    let known = Desired {
-        volumes: desired
-            .iter()
-            .map(|want| (want.name().clone(), want.clone()))
-            .collect(),
-        files: SourceHealth::Unread,
-    };
+    let volumes = desired
+        .iter()
+        .map(|want| (want.name().clone(), want.clone()));
+    let known = Desired::new(volumes.collect(), SourceHealth::Unread, &files);
     core.handle(Event::Desired(known), clock.now());
     let judged = FilesNews {
         files: files.clone(),
@@ -134,7 +132,7 @@ pub(super) async fn run(_: &Args, settings: Settings) -> anyhow::Result<ExitCode
         .map(|file| (file.path.clone(), file))
         .collect();
     let specs = SpecsTask::new(&config.specs.dir, desired, files);
-    tasks.spawn(specs.run(Arc::clone(&hands), events.clone(), stop.clone()));
+    tasks.spawn(specs.run(Arc::clone(&hands), events.clone(), for_specs, stop.clone()));
     if hands.store.is_leased() {
         tasks.spawn(keep_lease(Arc::clone(&hands), events.clone(), stop.clone()));
     }
@@ -144,6 +142,7 @@ pub(super) async fn run(_: &Args, settings: Settings) -> anyhow::Result<ExitCode
     tasks.spawn(serve_api(
         listener,
         questions.clone(),
+        to_specs,
         Arc::clone(&hands),
         stop.clone(),
     ));
@@ -389,13 +388,14 @@ async fn keep_lease<T, E>(
 async fn serve_api<T, E>(
     listener: Listener,
     questions: mpsc::Sender<Question>,
+    specs: mpsc::Sender<HandOver>,
     hands: Arc<Hands<T, E>>,
     stop: CancellationToken,
 ) where
     T: crate::cloudstack::Transport + 'static,
     E: crate::nbd::ExportServer + 'static,
 {
-    let serving = api::serve(listener, questions, hands, stop.clone());
+    let serving = api::serve(listener, questions, specs, hands, stop.clone());
     let too_long = async {
         stop.cancelled().await;
         clock::sleep(LAST_ANSWERS).await;
