@@ -17,6 +17,7 @@ mod files;
 #[cfg(test)]
 mod fixture;
 mod learn;
+pub mod old;
 mod queue;
 pub mod report;
 pub mod run;

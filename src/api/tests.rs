@@ -59,7 +59,10 @@ fn answer_questions(mut questions: mpsc::Receiver<Question>, health: Option<Heal
                 Question::Report(to) => drop(to.send(empty_report())),
                 Question::Health(to) => drop(to.send(health.clone())),
                 Question::Frozen(to) => drop(to.send(None)),
-                Question::Resync | Question::Pause(..) | Question::Approve(_) => {}
+                Question::Sights(..)
+                | Question::Resync
+                | Question::Pause(..)
+                | Question::Approve(_) => {}
             }
         }
     });

@@ -153,6 +153,10 @@ pub(super) async fn run(_: &Args, settings: Settings) -> anyhow::Result<ExitCode
         instance.id = %hands.store.instance(),
         "started"
     );
+    let port = match &config.nbd.listen {
+        Address::Unix(_) => 0,
+        Address::Tcp(address) => address.port(),
+    };
     tasks.spawn(reload_on_signal(hang_up, settings, events, stop.clone()));
     let running = Loop::new(core, Arc::clone(&hands), to_loop, asked);
     tasks.spawn(explain_drift(
@@ -164,6 +168,7 @@ pub(super) async fn run(_: &Args, settings: Settings) -> anyhow::Result<ExitCode
         Arc::clone(&hands),
         questions,
         running.changed(),
+        port,
         stop.clone(),
     ));
     tasks.close();

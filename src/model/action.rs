@@ -235,6 +235,8 @@ impl Action {
     pub const DETACH: &str = "Detach";
     /// [`Action::kind`] of [`Action::Delete`].
     pub const DELETE: &str = "Delete";
+    /// [`Action::kind`] of [`Action::Export`].
+    pub const EXPORT: &str = "Export";
     /// [`Action::kind`] of [`Action::Withdraw`].
     pub const WITHDRAW: &str = "Withdraw";
 
@@ -248,7 +250,7 @@ impl Action {
             Self::Attach { .. } => Self::ATTACH,
             Self::Detach { .. } => Self::DETACH,
             Self::Delete { .. } => Self::DELETE,
-            Self::Export { .. } => "Export",
+            Self::Export { .. } => Self::EXPORT,
             Self::Withdraw { .. } => Self::WITHDRAW,
         }
     }

@@ -14,13 +14,14 @@ use crate::act::{Acted, Hands, LocalResult};
 use crate::clock::{self, Clock};
 use crate::cloudstack::Transport;
 use crate::model::memory::{Approved, FailureClass, Outcome, Pause};
-use crate::model::{Now, VolumeName};
+use crate::model::{Now, VolumeId, VolumeName};
 use crate::nbd::ExportServer;
 use crate::plan::{Decision, Freeze};
 
 use super::conditions::Transitions;
 use super::core::{Core, Effect, Event, Memo};
 use super::execute::{Seen, broken, execute};
+use super::old::{Sight, sights};
 use super::report::Report;
 use super::status::{Situation, note, rolled_back, write};
 
@@ -29,6 +30,8 @@ use super::status::{Situation, note, rolled_back, write};
 pub enum Question {
     /// Everything there is to say.
     Report(oneshot::Sender<Report>),
+    /// The same, and what is seen of every volume if exports are at this TCP port.
+    Sights(u16, oneshot::Sender<(Report, BTreeMap<VolumeId, Sight>)>),
     /// Whether the loop can do its work.
     Health(oneshot::Sender<Health>),
     /// Look at everything now.
@@ -179,6 +182,10 @@ where
         match question {
             // Whoever asked may have gone; that is fine.
             Question::Report(to) => drop(to.send(self.report(now))),
+            Question::Sights(port, to) => {
+                let sights = sights(situation(&self.core), port);
+                drop(to.send((self.report(now), sights)));
+            }
             Question::Health(to) => drop(to.send(self.health())),
             Question::Resync => self.core.handle(Event::Resync, now),
             Question::Pause(name, pause) => {
@@ -196,7 +203,14 @@ where
     }
 
     fn report(&mut self, now: Now) -> Report {
-        write(situation(&self.core), &mut self.transitions, now)
+        let mut report = write(situation(&self.core), &mut self.transitions, now);
+        let untold = self.hands.store.untold();
+        if let Some(store) = report.sources.iter_mut().find(|it| it.name == "store")
+            && !untold.is_empty()
+        {
+            store.message.get_or_insert_with(|| untold.join("; "));
+        }
+        report
     }
 
     fn health(&self) -> Health {

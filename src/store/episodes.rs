@@ -74,20 +74,18 @@ pub(super) async fn select(
     tx: &mut Work,
     filter: &EpisodeFilter,
 ) -> Result<Vec<Episode>, StoreError> {
-    let name = filter.name.as_ref().map(VolumeName::as_str);
-    let since = filter.since.map(Timestamp::as_millis);
-    let sql = format!(
-        "SELECT {COLUMNS} FROM {FROM} WHERE d.appliance = ? AND (? IS NULL OR name = ?) \
-         AND (? IS NULL OR ended_at IS NULL OR ended_at >= ?) \
-         ORDER BY first_seen DESC, d.episode LIMIT ?"
-    );
-    let read = tx
-        .sql(&sql)
-        .mine()
-        .bind(name)
-        .bind(name)
-        .bind(since)
-        .bind(since)
+    let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE d.appliance = ?");
+    let mut query = tx.sql(&sql).mine();
+    if let Some(name) = &filter.name {
+        query = query.and(" AND name = ?").bind(name.as_str());
+    }
+    if let Some(since) = filter.since {
+        query = query
+            .and(" AND (ended_at IS NULL OR ended_at >= ?)")
+            .bind(since.as_millis());
+    }
+    let read = query
+        .and(" ORDER BY first_seen DESC, d.episode DESC LIMIT ?")
         .bind(i64::from(filter.limit))
         .rows()
         .await?;
@@ -107,10 +105,11 @@ pub(super) async fn open(tx: &mut Work) -> Result<Vec<Open>, StoreError> {
     if open.is_empty() {
         return Ok(open);
     }
+    // A cross join, because SQLite then begins with the few that are open.
     let read = tx
         .sql(
-            "SELECT i.name, i.id, i.action, i.settled_at FROM vd_intents i \
-             JOIN vd_drift d ON d.appliance = i.appliance AND d.name = i.name \
+            "SELECT i.name, i.id, i.action, i.settled_at FROM vd_drift d \
+             CROSS JOIN vd_intents i ON i.appliance = d.appliance AND i.name = d.name \
              WHERE d.appliance = ? AND d.ended_at IS NULL AND i.outcome = 'succeeded' \
                    AND i.settled_at >= d.first_seen ORDER BY i.settled_at",
         )
