@@ -151,6 +151,7 @@ where
         .route("/api/v1/intents", get(intents::<T, E>))
         .route("/api/v1/episodes", get(history::episodes::<T, E>))
         .route("/api/v1/history", get(history::history::<T, E>))
+        .route("/api/v1/plans", get(history::plans::<T, E>))
         .route(
             "/api/v1/pause",
             post(pause::pause::<T, E>).delete(pause::resume::<T, E>),

@@ -18,6 +18,7 @@ mod files;
 mod fixture;
 mod learn;
 pub mod old;
+mod plans;
 mod queue;
 pub mod report;
 pub mod run;

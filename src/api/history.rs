@@ -1,14 +1,16 @@
-//! `/api/v1/episodes` and `/api/v1/history`: what differed, and what happened, from the store.
+//! `/api/v1/episodes`, `/api/v1/history` and `/api/v1/plans`: what differed, what happened, and what
+//! was planned, from the store.
 
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Shared, no_store};
 use crate::cloudstack::Transport;
 use crate::model::{Timestamp, VolumeName};
 use crate::nbd::ExportServer;
+use crate::reconcile::report::VolumeStatus;
 use crate::store::EpisodeFilter;
 
 /// The most episodes in one answer.
@@ -51,4 +53,38 @@ pub(super) async fn history<T: Transport, E: ExportServer>(
         Ok(history) => Json(history).into_response(),
         Err(error) => no_store(&error),
     }
+}
+
+/// When.
+#[derive(Debug, Deserialize)]
+pub(super) struct When {
+    at: Timestamp,
+}
+
+/// How a volume stood.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Planned {
+    /// Since when.
+    pub since: Timestamp,
+    /// How, without what only passes.
+    pub volume: VolumeStatus,
+}
+
+pub(super) async fn plans<T: Transport, E: ExportServer>(
+    State(shared): State<Shared<T, E>>,
+    Query(When { at }): Query<When>,
+) -> Response {
+    match shared.hands.store.plans_at(at).await {
+        Ok(plans) => Json(planned(plans)).into_response(),
+        Err(error) => no_store(&error),
+    }
+}
+
+/// What the store holds, as far as it can be understood: an older version may have noted it.
+pub fn planned(plans: Vec<(Timestamp, serde_json::Value)>) -> Vec<Planned> {
+    let planned = |(since, status)| {
+        let volume = serde_json::from_value(status).ok()?;
+        Some(Planned { since, volume })
+    };
+    plans.into_iter().filter_map(planned).collect()
 }

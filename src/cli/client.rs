@@ -10,17 +10,18 @@ use serde::de::DeserializeOwned;
 use super::offline::{self, Seen, SpecText};
 use super::output::{self, Io};
 use crate::api::approve::{ApproveAnswer, ApproveRequest};
+use crate::api::history::Planned;
 use crate::api::owner::{OwnRequest, Owned};
 use crate::api::pause::{PauseRequest, Paused};
 use crate::config::{Address, Config};
-use crate::model::{DesiredVolume, VolumeName};
+use crate::model::{DesiredVolume, Timestamp, VolumeName};
 use crate::plan::episode::Episode;
 use crate::reconcile::report::Report;
 use crate::store::{EpisodeFilter, Happening, IntentFilter, JournalRow};
 
 mod stored;
 
-pub(super) use self::stored::{episodes, history, intents};
+pub(super) use self::stored::{episodes, history, intents, plans};
 
 /// How long the daemon may take for one answer: it answers from memory.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -258,6 +259,14 @@ impl Client {
     /// As [`Client::report`], and if something else is held back by now.
     pub async fn approve(&self, request: &ApproveRequest) -> Result<ApproveAnswer, ClientError> {
         self.post(APPROVE, request).await
+    }
+
+    /// How volumes stood at a moment.
+    ///
+    /// # Errors
+    /// As [`Client::report`].
+    pub async fn plans(&self, at: Timestamp) -> Result<Vec<Planned>, ClientError> {
+        self.get("api/v1/plans", &[("at", at.to_string())]).await
     }
 
     /// Lets a spec belong to another writer.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::output::{Exit, Failure};
+use crate::api::history::{Planned, planned};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::host::Host;
@@ -16,7 +17,7 @@ use crate::model::memory::Memory;
 use crate::model::observed::{CloudVolume, Unlisted};
 use crate::model::{
     AcceptedDocument, DesiredVolume, InstanceId, Now, Observed, Owner, Presence, SourceFile,
-    SpecUid, VolumeId, VolumeName,
+    SpecUid, Timestamp, VolumeId, VolumeName,
 };
 use crate::nbd::ExportServer;
 use crate::observe::{self, CloudQuery};
@@ -165,6 +166,17 @@ pub async fn episodes(config: &Config, filter: &EpisodeFilter) -> anyhow::Result
 pub async fn history(config: &Config, name: &VolumeName) -> anyhow::Result<Vec<Happening>> {
     match store(config).await? {
         Some(store) => Ok(store.history(name).await?),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// How volumes stood at a moment, read from the store.
+///
+/// # Errors
+/// If the store cannot be read.
+pub async fn plans(config: &Config, at: Timestamp) -> anyhow::Result<Vec<Planned>> {
+    match store(config).await? {
+        Some(store) => Ok(planned(store.plans_at(at).await?)),
         None => Ok(Vec::new()),
     }
 }

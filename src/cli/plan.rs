@@ -20,6 +20,7 @@ use crate::reconcile::report::{FrozenStatus, Phase, PlanStatus, Report, StepStat
 use self::saved::{SavedPlan, written_elsewhere};
 
 mod explain;
+mod past;
 pub(super) mod saved;
 
 /// Shows what would be done for every volume, and why; changes nothing.
@@ -29,6 +30,7 @@ Examples:
   volume-daemon plan                       what the daemon is about to do
   volume-daemon plan new.yaml              what these specs would lead to, before they are installed
   volume-daemon plan new.yaml --save p     the same, kept for volume-daemon apply p
+  volume-daemon plan --at 2h               what was planned two hours ago, and what was seen then
   volume-daemon plan --explain             from which facts each step follows, and what it changes
   volume-daemon plan -o json | jq '.volumes[] | select(.group == \"blocked\")'
 
@@ -53,6 +55,10 @@ pub struct Args {
     /// Show the facts that each step follows from, the rule behind each reason, and what would differ
     #[arg(long)]
     explain: bool,
+    /// Show what was planned then: a time like 2026-11-21T03:00:00Z, or how long ago, like 2h
+    #[arg(long, value_name = "TIME", value_parser = past::moment,
+        conflicts_with_all = ["paths", "explain", "save"])]
+    at: Option<past::Moment>,
     /// Keep the plan in FILE, which must not be there yet; volume-daemon apply carries it out
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
@@ -79,6 +85,9 @@ pub async fn run(
     clock: &dyn Clock,
     io: &mut Io<'_>,
 ) -> anyhow::Result<Exit> {
+    if let Some(at) = args.at {
+        return past::run(args, at.before(clock.now().wall), config, io).await;
+    }
     let given = offline::read(&args.paths)?;
     if given.is_empty() && !args.paths.is_empty() {
         bail!("there are no spec files (*.yaml, *.yml) in what was given");

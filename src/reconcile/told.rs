@@ -17,6 +17,7 @@ use crate::store::{
 use crate::telemetry::chain;
 
 use super::old::Sight;
+use super::plans::PlanLog;
 use super::report::{FileStatus, Phase, Report, VolumeStatus};
 use super::run::Question;
 
@@ -38,6 +39,7 @@ pub async fn keep_told<T, E>(
 ) {
     let telling = async {
         let mut told = Told::default();
+        let mut plans = PlanLog::default();
         let mut fails = false;
         loop {
             sleep(if fails { RETRY } else { COLLECT }).await;
@@ -49,7 +51,10 @@ pub async fn keep_told<T, E>(
             let Ok((report, sights)) = report.await else {
                 return;
             };
-            let written = told.write(&hands, rows(&report), sights).await;
+            let written = match told.write(&hands, rows(&report), sights).await {
+                Ok(()) => plans.write(&hands, &report).await,
+                failed => failed,
+            };
             if let Err(error) = &written {
                 // The loop says what is wrong with the store.
                 tracing::debug!(

@@ -7,7 +7,7 @@ use crate::model::Timestamp;
 
 /// Every migration, oldest first; its version is its position, from 1. Never edited once
 /// released: only appended to.
-const MIGRATIONS: [(&str, &str); 6] = [
+const MIGRATIONS: [(&str, &str); 7] = [
     ("tables", include_str!("../../migrations/0001_tables.sql")),
     (
         "approvals",
@@ -23,6 +23,7 @@ const MIGRATIONS: [(&str, &str); 6] = [
         "culprits",
         include_str!("../../migrations/0006_culprits.sql"),
     ),
+    ("plans", include_str!("../../migrations/0007_plans.sql")),
 ];
 
 /// The schema this version writes.

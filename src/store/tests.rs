@@ -237,6 +237,7 @@ contract! {
     an_episode_is_read_back_as_it_was_written
     an_open_episode_knows_the_call_that_ended_it
     who_did_it_is_asked_once_and_kept_with_the_episode
+    what_was_planned_is_told_for_any_moment
     episodes_are_bounded
     everything_that_happened_to_a_volume_is_told_in_order
     an_intent_is_read_back_as_it_was_written

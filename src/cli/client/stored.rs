@@ -1,10 +1,11 @@
 //! What is told from the store: by the daemon, or without one by reading it.
 
 use super::{Client, ClientError, Source};
+use crate::api::history::Planned;
 use crate::cli::offline;
 use crate::cli::output::Io;
 use crate::config::Config;
-use crate::model::VolumeName;
+use crate::model::{Timestamp, VolumeName};
 use crate::plan::episode::Episode;
 use crate::store::{EpisodeFilter, Happening, IntentFilter, JournalRow};
 
@@ -56,6 +57,23 @@ pub(in crate::cli) async fn history(
     match stored(config, source, asked, io).await? {
         Some(history) => Ok(history),
         None => offline::history(config, name).await,
+    }
+}
+
+/// How volumes stood at a moment, from the daemon or from its store.
+///
+/// # Errors
+/// If neither way leads anywhere.
+pub(in crate::cli) async fn plans(
+    config: &Config,
+    source: &Source,
+    at: Timestamp,
+    io: &mut Io<'_>,
+) -> anyhow::Result<Vec<Planned>> {
+    let asked = async |client: Client| client.plans(at).await;
+    match stored(config, source, asked, io).await? {
+        Some(plans) => Ok(plans),
+        None => offline::plans(config, at).await,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::plan::episode::{Culprit, Ended, Ending, Episode, Open};
 use crate::plan::{Drift, DriftClass};
-use crate::store::{EpisodeFilter, Happening, Unexplained, What};
+use crate::store::{EpisodeFilter, Happening, PlanNote, Unexplained, What};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(NOW.as_millis() + seconds * 1000)
@@ -174,6 +174,52 @@ pub async fn who_did_it_is_asked_once_and_kept_with_the_episode(store: Store) {
     };
     assert_eq!(who(&episodes[1]), Some(kept), "it ended meanwhile");
     assert_eq!(who(&episodes[3]), None);
+}
+
+pub async fn what_was_planned_is_told_for_any_moment(store: Store) {
+    let note = |of: &str, status: Option<&str>| PlanNote {
+        name: name(of),
+        digest: status.unwrap_or_default().to_owned(),
+        status: status.map(|status| format!("\"{status}\"")),
+    };
+    for _ in 0..2 {
+        let first = [note("a", Some("one")), note("b", Some("‘x’"))];
+        store.note_plans(&first, at(10)).await.unwrap();
+    }
+    store
+        .note_plans(&[note("a", Some("two"))], at(20))
+        .await
+        .unwrap();
+    store.note_plans(&[note("b", None)], at(30)).await.unwrap();
+    let told = async |seconds| {
+        let plans = store.plans_at(at(seconds)).await.unwrap();
+        let told = plans.iter().map(|(since, status)| {
+            let since = (since.as_millis() - NOW.as_millis()) / 1000;
+            format!("{status} since {since}")
+        });
+        told.collect::<Vec<_>>().join(", ")
+    };
+    assert_eq!(told(9).await, "");
+    assert_eq!(told(10).await, "\"one\" since 10, \"‘x’\" since 10");
+    assert_eq!(told(29).await, "\"two\" since 20, \"‘x’\" since 10");
+    assert_eq!(told(99).await, "\"two\" since 20", "b is gone");
+    let digests = store.plan_digests().await.unwrap();
+    let known = [("a", "two"), ("b", "")].map(|(of, digest)| (name(of), digest.to_owned()));
+    assert_eq!(digests, BTreeMap::from(known));
+
+    // What flaps is forgotten from its beginning.
+    for n in 0..500 {
+        let flap = note("a", Some(&n.to_string()));
+        store.note_plans(&[flap], at(100 + n)).await.unwrap();
+    }
+    assert_eq!(told(99).await, "");
+    assert_eq!(told(100).await, "\"0\" since 100");
+    let later = at(91 * 24 * 3600);
+    store
+        .note_plans(&[note("a", Some("late"))], later)
+        .await
+        .unwrap();
+    assert_eq!(told(700).await, "", "that is too long ago");
 }
 
 pub async fn an_open_episode_knows_the_call_that_ended_it(store: Store) {

@@ -1,6 +1,7 @@
 //! What is told afterwards: what differed, and everything that happened to a volume.
 
 use serde_json::Value;
+use volume_daemon::clock::{Clock as _, SystemClock};
 
 use super::rig::{Rig, run, spec};
 
@@ -64,6 +65,12 @@ fn what_somebody_detached_and_the_daemon_healed_is_told_afterwards() {
             (&"a".into(), &Value::Null)
         );
         assert_eq!(begun["class"], "Attachment");
+        let is_noted = async || {
+            let at = SystemClock.now().wall.to_string();
+            let (_, said) = rig.cli(&["plan", "--at", &at]).await;
+            said.contains("Paused: ").then_some(at)
+        };
+        let then = rig.poll("noted", super::rig::PATIENCE, is_noted).await;
         rig.kill().await;
         // Without the daemon, its store tells.
         let (code, lately) = json(&rig, &["drift", "--since", "1h", "--offline"]).await;
@@ -85,6 +92,18 @@ fn what_somebody_detached_and_the_daemon_healed_is_told_afterwards() {
             said.contains("healed") && said.contains("all of them over"),
             "{said}"
         );
+
+        // What was planned while it was paused, and what was seen.
+        for offline in [&[] as &[&str], &["--offline"]] {
+            let arguments = [&["plan", "--at", &then], offline].concat();
+            let (code, said) = rig.cli(&arguments).await;
+            assert_eq!(code, 2, "{said}");
+            assert!(said.contains("Paused: "), "{said}");
+            assert!(said.contains(", on no VM"), "{said}");
+            assert!(said.ends_with("1 waiting, 1 in sync\n"), "{said}");
+        }
+        let (code, said) = rig.cli(&["plan", "--at", "1h"]).await;
+        assert!(code == 1 && said.contains("nothing is known of"), "{said}");
 
         let explained = async || {
             let (_, lately) = json(&rig, &["drift", "--since", "1h"]).await;
