@@ -41,6 +41,7 @@ mod facts;
 mod history;
 mod journal;
 mod lease;
+mod legacy;
 mod load;
 mod location;
 mod open;
@@ -56,12 +57,13 @@ mod mariadb_server;
 #[cfg(test)]
 mod tests;
 
-pub use desired::{Extent, RowReading};
+pub use desired::{Extent, RowReading, add_rows};
 pub use episodes::EpisodeFilter;
 pub use error::StoreError;
 pub use history::{Approval, Bound, Happening, PauseNote, SpecVersion, What};
 pub use journal::{Effects, IntentFilter, JournalRow, PlacementChange, Settled};
 pub use lease::{HOLD, LEASE, RENEW};
+pub use legacy::old_tables;
 pub use load::Loaded;
 pub use location::{Appliance, Location};
 pub use rows::Skipped;

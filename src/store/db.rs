@@ -4,6 +4,7 @@
 //! are text, whole numbers or nothing. This is all that knows which of the two it talks to while
 //! it reads and writes.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sqlx::mysql::{MySql, MySqlPool, MySqlRow};
@@ -120,6 +121,20 @@ impl Work {
             sql: sql.to_owned(),
             values: Vec::new(),
         }
+    }
+
+    /// The columns of a table or view, in lower case; none if there is no such table that we see.
+    pub(super) async fn columns(&mut self, table: &str) -> Result<BTreeSet<String>, StoreError> {
+        let sql = match self.on {
+            Connection::Sqlite(_) => "SELECT name FROM pragma_table_info(?)",
+            Connection::MariaDb(_) => {
+                "SELECT CAST(column_name AS CHAR) FROM information_schema.columns \
+                 WHERE table_schema = DATABASE() AND table_name = ?"
+            }
+        };
+        let rows = self.sql(sql).bind(table).rows().await?;
+        let names = rows.iter().filter_map(|row| row.text(0));
+        Ok(names.map(|name| name.to_ascii_lowercase()).collect())
     }
 
     /// Runs statements without values.

@@ -25,6 +25,7 @@ use crate::model::{
 
 mod desired;
 mod history;
+mod legacy;
 mod server;
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
