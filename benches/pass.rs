@@ -183,8 +183,8 @@ fn fleet(instance: InstanceId, now: SimTime) -> (World, Memory, Desired) {
         volumes.insert(want.name().clone(), want);
     }
     world.advance(now);
-    let files = SourceHealth::Sound;
-    (world, memory, Desired { volumes, files })
+    let desired = Desired::new(volumes, SourceHealth::Sound, []);
+    (world, memory, desired)
 }
 
 fn want(name: &str, uid: SpecUid) -> DesiredVolume {

@@ -94,10 +94,7 @@ impl Daemon {
             forgotten: look.change.forgotten,
         };
         self.core.handle(Event::Files(news), now);
-        let desired = Desired {
-            volumes: self.specs.clone(),
-            files: SourceHealth::Sound,
-        };
+        let desired = Desired::new(self.specs.clone(), SourceHealth::Sound, []);
         self.core.handle(Event::Desired(desired), now);
         self.core.poll(now);
         count

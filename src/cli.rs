@@ -17,6 +17,7 @@ use crate::config::{self, Config, ConfigError, Override};
 use crate::telemetry::{self, LogFormat};
 
 pub mod adopt;
+pub mod apply;
 pub mod approve;
 pub mod check;
 pub mod client;
@@ -118,6 +119,7 @@ enum Command {
 #[derive(Debug, clap::Subcommand)]
 enum Brief {
     Plan(plan::Args),
+    Apply(apply::Args),
     Drift(drift::Args),
     Get(get::Args),
     Describe(describe::Args),
@@ -152,6 +154,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
         &[
             "check",
             "run",
+            "apply",
             "approve",
             "pause",
             "resume",
@@ -283,6 +286,7 @@ async fn answer(brief: Brief, global: &Global, io: &mut Io<'_>) -> anyhow::Resul
     let clock = &SystemClock;
     let exit = match brief {
         Brief::Plan(args) => plan::run(&args, &global.load()?, clock, io).await?,
+        Brief::Apply(args) => apply::run(&args, &global.load()?, io).await?,
         Brief::Drift(args) => drift::run(&args, &global.load()?, clock, io).await?,
         Brief::Get(args) => get::run(&args, &global.load()?, clock, io).await?,
         Brief::Describe(args) => describe::run(&args, &global.load()?, clock, io).await?,

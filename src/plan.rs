@@ -20,17 +20,19 @@ mod reason;
 mod resolve;
 mod serve;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crate::model::desired::{DesiredVolume, Mode, Presence, Reclaim};
 use crate::model::memory::Memory;
-use crate::model::{Action, Cause, Now, Observed, VmId, VolumeId, VolumeName};
+use crate::model::{
+    Action, Cause, FileState, Now, Observed, Place, SourceFile, VmId, VolumeId, VolumeName,
+};
 
 pub use claim::unknown_claims;
 pub use drift::{Drift, DriftClass};
-pub use guard::{Freeze, Guard};
+pub use guard::{Freeze, Guard, Scope};
 pub use index::Index;
 pub use reason::{Blocked, Undeletable, Waiting};
 pub use resolve::resolve;
@@ -53,6 +55,27 @@ pub struct Desired {
     pub volumes: BTreeMap<VolumeName, DesiredVolume>,
     /// Whether the watched directory can be believed.
     pub files: SourceHealth,
+    /// Specs whose row of `desired_volumes` is not there, though nobody said that they are to go.
+    pub missing_rows: BTreeSet<VolumeName>,
+}
+
+impl Desired {
+    /// What `volumes` ask for, where files and rows stand as `judged` says.
+    pub fn new<'a>(
+        volumes: BTreeMap<VolumeName, DesiredVolume>,
+        files: SourceHealth,
+        judged: impl IntoIterator<Item = &'a SourceFile>,
+    ) -> Self {
+        let missing_row = |file: &SourceFile| match (file.state, Place::of(&file.path)) {
+            (FileState::Missing, Place::Row(name)) => name.parse().ok(),
+            _ => None,
+        };
+        Self {
+            missing_rows: judged.into_iter().filter_map(missing_row).collect(),
+            volumes,
+            files,
+        }
+    }
 }
 
 /// Whether a source of specs can be believed.
@@ -251,6 +274,7 @@ pub fn plan(world: &World, policy: &Policy, before: &Guard, now: Now) -> Plan {
             )
         })
         .collect();
+    guard::mind_missing_rows(world, &mut volumes);
     let mut guard = guard::judge(world, policy, before, &volumes, now);
     guard.apply(world, &mut volumes, now);
     Plan { volumes, guard }

@@ -1,14 +1,13 @@
 //! Asks the running daemon; without one, has somebody else look at the world directly.
 
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::Url;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::offline::{self, Seen};
+use super::offline::{self, Seen, SpecText};
 use super::output::{self, Io};
 use crate::api::approve::{ApproveAnswer, ApproveRequest};
 use crate::api::pause::{PauseRequest, Paused};
@@ -410,7 +409,7 @@ fn words(body: &[u8]) -> String {
     }
 }
 
-/// What the daemon says, or what is found without it. `paths` are specs to plan for instead of
+/// What the daemon says, or what is found without it. `specs` are planned for instead of
 /// the accepted ones, which only works without it.
 ///
 /// # Errors
@@ -418,12 +417,12 @@ fn words(body: &[u8]) -> String {
 pub(super) async fn report(
     config: &Config,
     source: &Source,
-    paths: &[PathBuf],
+    specs: &[SpecText],
     io: &mut Io<'_>,
 ) -> anyhow::Result<Report> {
-    match ask(config, source, paths, io).await? {
+    match ask(config, source, specs, io).await? {
         Some(report) => Ok(report),
-        None => Ok(offline::look(config, paths).await?.report),
+        None => Ok(offline::look(config, specs).await?.report),
     }
 }
 
@@ -435,11 +434,11 @@ pub(super) async fn report(
 pub(super) async fn seen(
     config: &Config,
     source: &Source,
-    paths: &[PathBuf],
+    specs: &[SpecText],
     io: &mut Io<'_>,
 ) -> anyhow::Result<Seen> {
-    let Some(report) = ask(config, source, paths, io).await? else {
-        return offline::look(config, paths).await;
+    let Some(report) = ask(config, source, specs, io).await? else {
+        return offline::look(config, specs).await;
     };
     let stored = offline::specs(config).await.unwrap_or_default();
     let is_meant = |spec: &DesiredVolume| {
@@ -458,10 +457,10 @@ pub(super) async fn seen(
 async fn ask(
     config: &Config,
     source: &Source,
-    paths: &[PathBuf],
+    specs: &[SpecText],
     io: &mut Io<'_>,
 ) -> anyhow::Result<Option<Report>> {
-    if source.offline || !paths.is_empty() {
+    if source.offline || !specs.is_empty() {
         return Ok(None);
     }
     match Client::new(&config.api.listen)?.report().await {

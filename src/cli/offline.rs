@@ -25,7 +25,7 @@ use crate::plan::episode::Episode;
 use crate::plan::{self, Desired, Guard, Policy, SourceHealth, World, resolve};
 use crate::reconcile::report::Report;
 use crate::reconcile::{FilesNews, Situation, SpecFiles, Transitions, absorb, write};
-use crate::source::{DirectoryState, Known, SpecDirectory, Writers};
+use crate::source::{DesiredRows, DirectoryState, Known, SpecDirectory, Writers};
 use crate::spec;
 use crate::store::{EpisodeFilter, Extent, Happening, IntentFilter, JournalRow, Store};
 use crate::telemetry::chain;
@@ -38,20 +38,30 @@ pub struct Seen {
     pub specs: BTreeMap<VolumeName, DesiredVolume>,
 }
 
-/// What a daemon would report that started now. With `paths`, these spec files count instead
-/// of the watched directory.
+/// A spec file that is given by hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpecText {
+    /// Its path.
+    pub path: String,
+    /// What stands in it.
+    pub text: Vec<u8>,
+}
+
+/// What a daemon would report that started now. With `specs`, these count instead of the watched
+/// directory and the rows.
 ///
 /// # Errors
 /// If settings are missing, a given spec is invalid, or the store cannot be read. What of the
 /// outside cannot be read is part of the report.
-pub async fn look(config: &Config, paths: &[PathBuf]) -> anyhow::Result<Seen> {
+pub async fn look(config: &Config, specs: &[SpecText]) -> anyhow::Result<Seen> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let (memory, specs, files) = remembered(config).await?;
-    let (desired, files) = if paths.is_empty() {
-        watched(config, &memory, specs, files, clock.now()).await
+    let remembered = remembered(config).await?;
+    let (desired, files) = if specs.is_empty() {
+        watched(config, &remembered, clock.now()).await
     } else {
-        (given(paths, &specs)?, SpecFiles::default())
+        (given(specs, &remembered.specs)?, SpecFiles::default())
     };
+    let memory = remembered.memory;
     let mut observed = observe(config, bound(&memory), Arc::clone(&clock)).await?;
     let nbd = super::run::nbd(config);
     observed.nbd = nbd.observe(&observed.host.disks, clock.now().boot).await;
@@ -91,8 +101,7 @@ pub async fn look(config: &Config, paths: &[PathBuf]) -> anyhow::Result<Seen> {
 /// # Errors
 /// If the store cannot be read.
 pub async fn specs(config: &Config) -> anyhow::Result<Vec<DesiredVolume>> {
-    let (_, specs, _) = remembered(config).await?;
-    Ok(specs)
+    Ok(remembered(config).await?.specs)
 }
 
 /// CloudStack and this machine, beside what the store holds. Not the NBD server: its control socket
@@ -113,7 +122,7 @@ pub async fn world_with(
     volumes: BTreeSet<VolumeId>,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<World> {
-    let (memory, specs, _) = remembered(config).await?;
+    let Remembered { memory, specs, .. } = remembered(config).await?;
     let volumes = bound(&memory).into_iter().chain(volumes).collect();
     let observed = observe(config, volumes, clock).await?;
     if let Err(why) = &observed.cloud.listed {
@@ -121,10 +130,7 @@ pub async fn world_with(
     }
     let volumes = specs.into_iter().map(|spec| (spec.name().clone(), spec));
     Ok(World {
-        desired: Desired {
-            volumes: volumes.collect(),
-            files: SourceHealth::Sound,
-        },
+        desired: Desired::new(volumes.collect(), SourceHealth::Sound, []),
         observed,
         memory,
     })
@@ -200,46 +206,58 @@ async fn store(config: &Config) -> anyhow::Result<Option<Store>> {
     }
 }
 
-type Remembered = (Memory, Vec<DesiredVolume>, Vec<SourceFile>);
+/// What the store holds.
+struct Remembered {
+    memory: Memory,
+    specs: Vec<DesiredVolume>,
+    files: BTreeMap<String, SourceFile>,
+    rows: DesiredRows,
+}
 
 /// What the store holds; a store that does not exist yet holds nothing.
 async fn remembered(config: &Config) -> anyhow::Result<Remembered> {
-    match store(config).await? {
-        Some(store) => {
-            let loaded = store.load().await?;
-            Ok((loaded.memory, loaded.desired, loaded.files))
-        }
-        None => {
-            let instance = InstanceId::new(uuid::Uuid::new_v4());
-            Ok((Memory::new(instance), Vec::new(), Vec::new()))
-        }
-    }
+    let Some(store) = store(config).await? else {
+        let instance = InstanceId::new(uuid::Uuid::new_v4());
+        return Ok(Remembered {
+            memory: Memory::new(instance),
+            specs: Vec::new(),
+            files: BTreeMap::new(),
+            rows: DesiredRows::default(),
+        });
+    };
+    let loaded = store.load().await?;
+    let mut rows = DesiredRows::default();
+    rows.replace(store.desired_rows(Extent::All).await?.rows);
+    let files = loaded.files.into_iter();
+    Ok(Remembered {
+        memory: loaded.memory,
+        specs: loaded.desired,
+        files: files.map(|file| (file.path.clone(), file)).collect(),
+        rows,
+    })
 }
 
-/// What the daemon would accept from the watched directory now, and how its files stand.
-async fn watched(
-    config: &Config,
-    memory: &Memory,
-    specs: Vec<DesiredVolume>,
-    files: Vec<SourceFile>,
-    now: Now,
-) -> (Desired, SpecFiles) {
+/// What the daemon would accept from files and rows now, and how they stand.
+async fn watched(config: &Config, remembered: &Remembered, now: Now) -> (Desired, SpecFiles) {
+    let Remembered {
+        memory,
+        specs,
+        files,
+        rows,
+    } = remembered;
     let mut specs: BTreeMap<VolumeName, DesiredVolume> = specs
-        .into_iter()
-        .map(|spec| (spec.name().clone(), spec))
-        .collect();
-    let files: BTreeMap<String, SourceFile> = files
-        .into_iter()
-        .map(|file| (file.path.clone(), file))
+        .iter()
+        .map(|spec| (spec.name().clone(), spec.clone()))
         .collect();
     let known = Known {
-        files: &files,
+        files,
         specs: &specs,
         bindings: &memory.bindings,
     };
-    let look = SpecDirectory::new(&config.specs.dir)
-        .look(known, &Writers::default(), now)
-        .await;
+    let mut directory = SpecDirectory::new(&config.specs.dir);
+    let mut scan = directory.read(files, &Writers::default(), now).await;
+    scan.rows = rows.scan(files);
+    let look = directory.judge(known, &scan, now);
     for accepted in look.change.accepted {
         let spec = next_version(accepted, &specs);
         specs.insert(spec.name().clone(), spec);
@@ -258,39 +276,33 @@ async fn watched(
             SourceHealth::Suspect(why)
         }
     };
+    let mut files = files.clone();
+    let changed = look.change.files.into_iter();
+    files.extend(changed.map(|file| (file.path.clone(), file)));
+    files.retain(|path, _| !look.change.forgotten.contains(path));
+    let desired = Desired::new(specs, health, files.values());
     let mut judged = SpecFiles::default();
     judged.apply(FilesNews {
         read: readable.then_some(now.boot),
-        files: files.into_values().chain(look.change.files).collect(),
+        files: files.into_values().collect(),
         forgotten: Vec::new(),
     });
-    judged.apply(FilesNews {
-        forgotten: look.change.forgotten,
-        ..FilesNews::default()
-    });
-    let desired = Desired {
-        volumes: specs,
-        files: health,
-    };
     (desired, judged)
 }
 
 /// What the given files ask for.
-fn given(paths: &[PathBuf], stored: &[DesiredVolume]) -> anyhow::Result<Desired> {
+fn given(specs: &[SpecText], stored: &[DesiredVolume]) -> anyhow::Result<Desired> {
     let stored = stored
         .iter()
         .map(|spec| (spec.name().clone(), spec.clone()))
         .collect();
     let mut volumes = BTreeMap::new();
-    for path in files_of(paths)? {
-        let text =
-            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let label = path.display().to_string();
-        let parsed = match spec::parse(&label, &text) {
+    for SpecText { path, text } in specs {
+        let parsed = match spec::parse(path, text) {
             Ok(parsed) => parsed,
             Err(problems) => {
                 let failure = Failure {
-                    message: spec::render(&problems, &text, false),
+                    message: spec::render(&problems, text, false),
                     hint: None,
                     exit: Exit::Invalid,
                 };
@@ -301,18 +313,29 @@ fn given(paths: &[PathBuf], stored: &[DesiredVolume]) -> anyhow::Result<Desired>
             let accepted = AcceptedDocument {
                 document: parsed.document,
                 manifest: parsed.manifest,
-                owner: Owner::File(label.clone()),
+                owner: Owner::File(path.clone()),
             };
             let spec = next_version(accepted, &stored);
             if let Some(twice) = volumes.insert(spec.name().clone(), spec) {
-                bail!("{label}: the name {} is written twice", twice.name());
+                bail!("{path}: the name {} is written twice", twice.name());
             }
         }
     }
-    Ok(Desired {
-        volumes,
-        files: SourceHealth::Sound,
-    })
+    Ok(Desired::new(volumes, SourceHealth::Sound, []))
+}
+
+/// Reads the spec files at `paths`, which may be directories.
+///
+/// # Errors
+/// If one cannot be read.
+pub fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<SpecText>> {
+    let read = |path: PathBuf| {
+        let text =
+            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let path = path.display().to_string();
+        Ok(SpecText { path, text })
+    };
+    files_of(paths)?.into_iter().map(read).collect()
 }
 
 fn files_of(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {

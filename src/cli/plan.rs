@@ -6,17 +6,21 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anstyle::Style;
+use anyhow::bail;
 use serde::Serialize;
 
 use super::client::{self, Source};
-use super::offline::Seen;
+use super::offline::{self, Seen};
 use super::output::{BAD, DIM, Exit, GOOD, HEAD, Io, PENDING, count, printable, span};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::{Timestamp, VolumeName};
 use crate::reconcile::report::{FrozenStatus, Phase, PlanStatus, Report, StepStatus, VolumeStatus};
 
+use self::saved::{SavedPlan, written_elsewhere};
+
 mod explain;
+pub(super) mod saved;
 
 /// Shows what would be done for every volume, and why; changes nothing.
 #[derive(Debug, clap::Args)]
@@ -24,6 +28,7 @@ mod explain;
 Examples:
   volume-daemon plan                       what the daemon is about to do
   volume-daemon plan new.yaml              what these specs would lead to, before they are installed
+  volume-daemon plan new.yaml --save p     the same, kept for volume-daemon apply p
   volume-daemon plan --explain             from which facts each step follows, and what it changes
   volume-daemon plan -o json | jq '.volumes[] | select(.group == \"blocked\")'
 
@@ -48,6 +53,9 @@ pub struct Args {
     /// Show the facts that each step follows from, the rule behind each reason, and what would differ
     #[arg(long)]
     explain: bool,
+    /// Keep the plan in FILE, which must not be there yet; volume-daemon apply carries it out
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
     #[command(flatten)]
     source: Source,
 }
@@ -71,10 +79,14 @@ pub async fn run(
     clock: &dyn Clock,
     io: &mut Io<'_>,
 ) -> anyhow::Result<Exit> {
+    let given = offline::read(&args.paths)?;
+    if given.is_empty() && !args.paths.is_empty() {
+        bail!("there are no spec files (*.yaml, *.yml) in what was given");
+    }
     let Seen { report, specs } = if args.explain {
-        client::seen(config, &args.source, &args.paths, io).await?
+        client::seen(config, &args.source, &given, io).await?
     } else {
-        let report = client::report(config, &args.source, &args.paths, io).await?;
+        let report = client::report(config, &args.source, &given, io).await?;
         Seen {
             report,
             specs: BTreeMap::new(),
@@ -89,6 +101,17 @@ pub async fn run(
         }
         Output::Text => io.text(&text(&printable(&report)?, args.all, now))?,
         Output::Json => io.json(&Document::of(&report))?,
+    }
+    if let Some(file) = &args.save {
+        let plan = SavedPlan::new(&report, &given, &config.specs.dir)?;
+        let accepted = offline::specs(config).await?;
+        let elsewhere = written_elsewhere(&plan, &accepted, &config.specs.dir);
+        if !elsewhere.is_empty() {
+            bail!("this could not be carried out: {}", elsewhere.join(", "));
+        }
+        plan.write(file)?;
+        let apply = format!("volume-daemon apply {}", file.display());
+        writeln!(io.err, "saved; to carry it out if it still holds: {apply}")?;
     }
     Ok(exit(&report))
 }

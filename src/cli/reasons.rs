@@ -52,6 +52,7 @@ pub(super) fn goes_on(code: &str) -> &'static str {
             "goes on by itself when the cause has been gone for two full looks at CloudStack, or when \
              a person approves it"
         }
+        "RowMissing" => "goes on when the row is back",
         "Contended" => "is restored once more when an hour has passed",
         "InternalError" => "goes on when the daemon is mended",
         _ => "goes on by itself once somebody has settled that",
@@ -106,6 +107,7 @@ pub(super) fn try_this(help: Help<'_>) -> Option<String> {
         "DeviceBusy" | "DeviceMismatch" => help.disk(),
         "StoreRolledBack" => "volume-daemon take-over".to_owned(),
         "GuardFrozen" => "volume-daemon approve".to_owned(),
+        "RowMissing" => format!("volume-daemon get sources row:{name}"),
         "ClockSkew" => "timedatectl".to_owned(),
         "InternalError" => format!("journalctl -u volume-daemon --grep {name}"),
         _ => return None,

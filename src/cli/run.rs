@@ -116,13 +116,10 @@ pub(super) async fn run(_: &Args, settings: Settings) -> anyhow::Result<ExitCode
     core.restore(episodes);
     // What was accepted before is in force from the first moment; that it is still written
     // anywhere is known when the directory has been read.
-    let known = Desired {
-        volumes: desired
-            .iter()
-            .map(|want| (want.name().clone(), want.clone()))
-            .collect(),
-        files: SourceHealth::Unread,
-    };
+    let volumes = desired
+        .iter()
+        .map(|want| (want.name().clone(), want.clone()));
+    let known = Desired::new(volumes.collect(), SourceHealth::Unread, &files);
     core.handle(Event::Desired(known), clock.now());
     let judged = FilesNews {
         files: files.clone(),

@@ -10,11 +10,11 @@ use sha1::{Digest, Sha1};
 
 use crate::model::memory::ImpliedStep;
 use crate::model::observed::Reading;
-use crate::model::{Action, BootTime, Cause, Now, VolumeName};
+use crate::model::{Action, BootTime, Cause, DesiredVolume, Now, Owner, VolumeName};
 
 use super::drift::{Drift, DriftClass};
 use super::reason::Blocked;
-use super::{Decision, Policy, SourceHealth, Step, VolumePlan, World};
+use super::{Ahead, Decision, Policy, SourceHealth, Step, VolumePlan, World};
 
 /// Listings without its cause after which a freeze ends.
 const CLEAN_TO_THAW: u8 = 2;
@@ -30,11 +30,13 @@ pub struct Guard {
     pub freeze: Option<Freeze>,
 }
 
-/// A freeze of all implied steps.
+/// A freeze of implied steps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Freeze {
     /// Why, in a sentence.
     pub why: String,
+    /// Whose.
+    pub scope: Scope,
     /// How many listings of CloudStack in a row its cause has been gone.
     pub clean: u8,
     /// Which listing was the last that counted.
@@ -43,7 +45,25 @@ pub struct Freeze {
     pub steps: BTreeMap<VolumeName, Action>,
 }
 
+/// Whose steps a freeze holds back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// Those of specs that are written in files: the directory is not believed, which says nothing
+    /// about rows.
+    Files,
+    /// Everybody's.
+    Everything,
+}
+
 impl Freeze {
+    /// Whether it holds back implied steps of this spec.
+    pub fn covers(&self, want: &DesiredVolume) -> bool {
+        match (self.scope, &want.owner) {
+            (Scope::Everything, _) | (Scope::Files, Owner::File(_)) => true,
+            (Scope::Files, Owner::Db(_)) => false,
+        }
+    }
+
     /// Stands for exactly what is held back: other steps, or another volume or VM in one of them,
     /// have another digest. Twelve hexadecimal digits.
     pub fn digest(&self) -> String {
@@ -88,8 +108,10 @@ pub(super) fn judge(
 ) -> Guard {
     let listed = world.observed.cloud.listed.as_ref().ok().copied();
     let freeze = match (cause(world, policy, volumes, now), &before.freeze) {
-        (Some(why), _) => Some(Freeze {
+        (Some((why, scope)), held) => Some(Freeze {
             why,
+            // What was frozen for another cause stays so until all of it is over.
+            scope: held.as_ref().map_or(scope, |held| held.scope.max(scope)),
             // A start is no accident: it ends with its cause.
             clean: match world.desired.files {
                 SourceHealth::Unread => CLEAN_TO_THAW,
@@ -105,6 +127,7 @@ pub(super) fn judge(
         (None, Some(held)) if held.clean + 1 >= CLEAN_TO_THAW => None,
         (None, Some(held)) => Some(Freeze {
             why: held.why.clone(),
+            scope: held.scope,
             clean: held.clean + 1,
             listed,
             steps: BTreeMap::new(),
@@ -113,15 +136,29 @@ pub(super) fn judge(
     Guard { freeze }
 }
 
+/// Why implied steps are to be frozen, and whose.
 fn cause(
     world: &World,
     policy: &Policy,
     volumes: &BTreeMap<VolumeName, VolumePlan>,
     now: Now,
-) -> Option<String> {
-    if let Some(why) = world.desired.files.doubt() {
-        return Some(format!("the spec directory cannot be believed: {why}"));
+) -> Option<(String, Scope)> {
+    let everything = |why| (why, Scope::Everything);
+    if world.desired.files == SourceHealth::Unread {
+        return Some(everything("the specs were not read yet".to_owned()));
     }
+    gone(world, policy)
+        .or_else(|| flood(world, policy, volumes, now))
+        .map(everything)
+        .or_else(|| {
+            let doubt = world.desired.files.doubt()?;
+            let why = format!("the spec directory cannot be believed: {doubt}");
+            Some((why, Scope::Files))
+        })
+}
+
+/// Many volumes are gone at once: the answer is doubted, not the volumes.
+fn gone(world: &World, policy: &Policy) -> Option<String> {
     let bound = world.memory.bindings.len();
     let absent = world
         .memory
@@ -131,11 +168,18 @@ fn cause(
         .filter(|binding| !world.memory.deleted.contains(&binding.volume))
         .filter(|binding| world.observed.cloud.volume(binding.volume, None) == Reading::Absent)
         .count();
-    if absent >= ABSENT_FLOOR.max(percent(bound, policy.absent_percent)) && absent > 0 {
-        return Some(format!(
-            "{absent} of {bound} volumes are gone from CloudStack's answers at once"
-        ));
-    }
+    (absent >= ABSENT_FLOOR.max(percent(bound, policy.absent_percent)))
+        .then(|| format!("{absent} of {bound} volumes are gone from CloudStack's answers at once"))
+}
+
+/// More implied steps are due than are allowed.
+fn flood(
+    world: &World,
+    policy: &Policy,
+    volumes: &BTreeMap<VolumeName, VolumePlan>,
+    now: Now,
+) -> Option<String> {
+    let bound = world.memory.bindings.len();
     let cap = policy
         .implied_floor
         .max(percent(bound, policy.implied_percent));
@@ -203,35 +247,49 @@ impl Guard {
         };
         freeze.steps.clear();
         for (name, plan) in volumes {
-            let step = match &plan.decision {
-                Decision::Act { now, then }
-                    if counts(now) && !is_approved(world, name, now, at) =>
-                {
-                    (now.clone(), then.clone())
-                }
-                Decision::Act { .. }
-                | Decision::InSync
-                | Decision::Released
-                | Decision::Waiting { .. }
-                | Decision::Blocked { .. }
-                | Decision::Observing { .. } => continue,
+            let Some(want) = world.desired.volumes.get(name) else {
+                continue;
             };
-            let (now, mut then) = step;
-            let owner = world.desired.volumes.get(name).map(|want| &want.owner);
-            plan.drift.push(Drift::new(
-                DriftClass::Attachment,
-                "spec.attachTo",
-                &now.action,
-                owner.map_or("frozen".to_owned(), |owner| format!("frozen for {owner}")),
-            ));
-            freeze.steps.insert(name.clone(), now.action.clone());
-            then.insert(0, (*now).into());
-            plan.decision = Decision::Blocked {
-                by: vec![Blocked::GuardFrozen {
-                    why: freeze.why.clone(),
-                }],
-                then,
+            let Decision::Act { now: step, .. } = &plan.decision else {
+                continue;
             };
+            if counts(step) && freeze.covers(want) && !is_approved(world, name, step, at) {
+                freeze.steps.insert(name.clone(), step.action.clone());
+                let why = freeze.why.clone();
+                hold_back(plan, want, Blocked::GuardFrozen { why });
+            }
         }
+    }
+}
+
+/// Holds back implied steps of specs whose row vanished: that was an accident until somebody says
+/// otherwise.
+pub(super) fn mind_missing_rows(world: &World, volumes: &mut BTreeMap<VolumeName, VolumePlan>) {
+    for name in &world.desired.missing_rows {
+        let (Some(want), Some(plan)) = (world.desired.volumes.get(name), volumes.get_mut(name))
+        else {
+            continue;
+        };
+        if matches!(&plan.decision, Decision::Act { now, .. } if counts(now)) {
+            hold_back(plan, want, Blocked::RowMissing);
+        }
+    }
+}
+
+/// Turns the step that is due into one that waits for a person.
+fn hold_back(plan: &mut VolumePlan, want: &DesiredVolume, by: Blocked) {
+    if let Decision::Act { now, then } = &mut plan.decision {
+        plan.drift.push(Drift::new(
+            DriftClass::Attachment,
+            "spec.attachTo",
+            &now.action,
+            format!("frozen for {}", want.owner),
+        ));
+        let mut path = std::mem::take(then);
+        path.insert(0, Ahead::from(now.as_ref().clone()));
+        plan.decision = Decision::Blocked {
+            by: vec![by],
+            then: path,
+        };
     }
 }

@@ -390,6 +390,8 @@ pub enum Blocked {
         /// Why.
         why: String,
     },
+    /// Its row of `desired_volumes` is not there, and nobody said that it is to go (I6).
+    RowMissing,
     /// The spec says not to act.
     HeldBySpec {
         /// `suspend: true` or `mode: Observe`.
@@ -485,6 +487,7 @@ impl Blocked {
             Self::Refused { .. } => "Refused",
             Self::CreateUnknown { .. } => "CreateUnknown",
             Self::GuardFrozen { .. } => "GuardFrozen",
+            Self::RowMissing => "RowMissing",
             Self::HeldBySpec { .. } => "Held",
             Self::ClockSkew { .. } => "ClockSkew",
             Self::Internal => "InternalError",
@@ -645,6 +648,12 @@ impl Blocked {
                     "frozen by the guard: {why}. It thaws by itself when the cause is gone, and \
                      passes once a person approves exactly this"
                 )
+            }
+            Self::RowMissing => {
+                "its row of desired_volumes is not there, which may be an accident, \
+                                 so nobody is taken to have asked for this: insert it again as it \
+                                 was; if its spec is meant to go, insert it with deleted_at set"
+                    .to_owned()
             }
             Self::HeldBySpec { field } => format!("the spec says {field}, so this is not done"),
             Self::ClockSkew { by } => format!(

@@ -209,10 +209,11 @@ fn in_sync() -> World {
     );
     let link = format!("virtio-{}", Serial::of(volume_id()));
     World {
-        desired: Desired {
-            volumes: BTreeMap::from([(name(), wanted())]),
-            files: SourceHealth::Sound,
-        },
+        desired: Desired::new(
+            BTreeMap::from([(name(), wanted())]),
+            SourceHealth::Sound,
+            [],
+        ),
         observed: Observed {
             cloud: CloudView {
                 volumes: BTreeMap::from([(volume_id(), cloud_volume())]),
@@ -252,8 +253,12 @@ fn in_sync() -> World {
     }
 }
 
+fn want(world: &mut World) -> &mut DesiredVolume {
+    world.desired.volumes.get_mut(&name()).expect("one spec")
+}
+
 fn spec(world: &mut World) -> &mut VolumeSpec {
-    let want = world.desired.volumes.get_mut(&name()).expect("one spec");
+    let want = want(world);
     &mut want.document.spec
 }
 
@@ -1683,6 +1688,71 @@ fn names_that_mean_nothing_or_too_much_are_all_reported() {
         say(&decided(&world)),
         "Blocked NotFound, Ambiguous > Attach > Export"
     );
+}
+
+/// A volume whose spec was abandoned long enough to be detached.
+fn to_be_detached() -> World {
+    let mut world = in_sync();
+    exports(&mut world).clear();
+    spec(&mut world).reclaim_policy = Reclaim::Detach;
+    spec(&mut world).export = None;
+    world.memory.placements.insert(volume_id(), here());
+    unplug(&mut world);
+    // CloudStack was asked after the host, so its word about the missing disk counts.
+    world.observed.host.begun = at(980_000);
+    want(&mut world).presence = Presence::Abandoned {
+        counted: Duration::from_secs(600),
+    };
+    world
+}
+
+#[test]
+fn a_directory_that_is_not_believed_freezes_what_is_written_in_files() {
+    let written_in_a_row = |world: &mut World| {
+        want(world).owner = Owner::Db("engine".parse().expect("a writer"));
+    };
+    let go = |world: &World, before: &Guard| {
+        let plan = plan(world, &Policy::default(), before, now());
+        (say(&plan.volumes[&name()]), plan.guard)
+    };
+    let mut world = to_be_detached();
+    assert_eq!(go(&world, &Guard::default()).0, "Act Detach abandoned");
+
+    world.desired.files = SourceHealth::Suspect("it is empty".to_owned());
+    let (said, guard) = go(&world, &Guard::default());
+    assert_eq!(said, "Blocked GuardFrozen > Detach");
+    written_in_a_row(&mut world);
+    assert_eq!(go(&world, &Guard::default()).0, "Act Detach abandoned");
+
+    // A freeze for everybody is not made smaller by a lesser cause that comes after it.
+    let mut flooded = guard.clone();
+    flooded.freeze.as_mut().expect("frozen").scope = Scope::Everything;
+    let (said, guard) = go(&world, &flooded);
+    assert_eq!(said, "Blocked GuardFrozen > Detach");
+    assert_eq!(guard.freeze.expect("still").scope, Scope::Everything);
+
+    world.desired.files = SourceHealth::Unread;
+    let (said, _) = go(&world, &Guard::default());
+    assert_eq!(said, "Blocked GuardFrozen > Detach", "nor were rows read");
+}
+
+#[test]
+fn nothing_is_taken_to_be_asked_for_by_a_row_that_vanished() {
+    let mut world = to_be_detached();
+    want(&mut world).owner = Owner::Db("engine".parse().expect("a writer"));
+    world.desired.missing_rows = BTreeSet::from([name()]);
+    let plan = plan(&world, &Policy::default(), &Guard::default(), now());
+    let of = &plan.volumes[&name()];
+    assert_eq!(say(of), "Blocked RowMissing > Detach");
+    assert_eq!(of.drift.len(), 1);
+    assert_eq!(plan.guard.freeze, None, "it says nothing about the others");
+
+    // What is done for the volume as it stands goes on.
+    let mut world = in_sync();
+    exports(&mut world).clear();
+    world.desired.missing_rows = BTreeSet::from([name()]);
+    let plan = super::plan(&world, &Policy::default(), &Guard::default(), now());
+    assert_eq!(say(&plan.volumes[&name()]), "Act Export declared");
 }
 
 #[test]

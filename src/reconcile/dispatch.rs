@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::model::desired::Presence;
+use crate::model::desired::{DesiredVolume, Owner, Presence};
 use crate::model::memory::{Intent, Outcome, Progress};
 use crate::model::{Action, BootTime, Now, Reading, VolumeName, WithdrawMode};
 use crate::observe::CloudQuery;
@@ -72,12 +72,20 @@ impl Core {
             return;
         }
         self.counted_at = Some(now.boot);
-        let sound = self.world.desired.files == SourceHealth::Sound;
-        if !sound || self.plan.guard.freeze.is_some() {
-            return;
-        }
+        let files = &self.world.desired.files;
+        let freeze = self.plan.guard.freeze.as_ref();
+        let counts = |want: &DesiredVolume| {
+            let is_read = match want.owner {
+                Owner::File(_) => *files == SourceHealth::Sound,
+                Owner::Db(_) => *files != SourceHealth::Unread,
+            };
+            is_read && !freeze.is_some_and(|freeze| freeze.covers(want))
+        };
         let mut counted = Vec::new();
         for (name, want) in &mut self.world.desired.volumes {
+            if !counts(want) {
+                continue;
+            }
             let grace = grace(want, &self.policy);
             if let Presence::Abandoned { counted: so_far } = &mut want.presence
                 && *so_far < grace

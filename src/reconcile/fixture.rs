@@ -247,13 +247,11 @@ pub fn full() -> CloudQuery {
 }
 
 pub fn desired(wants: impl IntoIterator<Item = DesiredVolume>) -> Desired {
-    Desired {
-        volumes: wants
-            .into_iter()
-            .map(|want| (want.name().clone(), want))
-            .collect(),
-        files: SourceHealth::Sound,
-    }
+    let volumes = wants
+        .into_iter()
+        .map(|want| (want.name().clone(), want))
+        .collect();
+    Desired::new(volumes, SourceHealth::Sound, [])
 }
 
 /// A memory in which `disk-<n>` is bound, for each of `volumes`.

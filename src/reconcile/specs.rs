@@ -198,8 +198,14 @@ impl SpecsTask {
             DirectoryState::Suspect(why) => (SourceHealth::Suspect(why), Some(now.boot)),
             DirectoryState::Unreadable(why) => (SourceHealth::Suspect(why), None),
         };
+        let is_missing = |file: &SourceFile| file.state == FileState::Missing;
+        let comes_or_goes = |file: &SourceFile| {
+            is_missing(file) != self.files.get(&file.path).is_some_and(is_missing)
+        };
         let mut news = News {
-            desired: !look.change.accepted.is_empty() || !look.change.abandoned.is_empty(),
+            desired: !look.change.accepted.is_empty()
+                || !look.change.abandoned.is_empty()
+                || look.change.files.iter().any(comes_or_goes),
             files: FilesNews {
                 read,
                 files: look.change.files.clone(),
@@ -266,10 +272,8 @@ impl SpecsTask {
     }
 
     fn desired(&self) -> Desired {
-        Desired {
-            volumes: self.specs.clone(),
-            files: self.health.clone().unwrap_or_default(),
-        }
+        let health = self.health.clone().unwrap_or_default();
+        Desired::new(self.specs.clone(), health, self.files.values())
     }
 
     /// A file that is missing, or being written, is looked at again soon, to tell a moment from

@@ -5,6 +5,7 @@
 //! the daemon says and have a deadline; the log is printed when a test fails.
 
 mod adopt;
+mod apply;
 mod check;
 mod client;
 mod crash;
@@ -17,6 +18,7 @@ mod mariadb;
 mod odd_files;
 mod outage;
 mod rig;
+mod rows;
 mod secrets;
 mod serving;
 mod soak;

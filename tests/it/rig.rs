@@ -260,10 +260,7 @@ impl Rig {
     }
 
     pub fn tell_desired(&mut self) {
-        let desired = Desired {
-            volumes: self.specs.clone(),
-            files: self.files.clone(),
-        };
+        let desired = Desired::new(self.specs.clone(), self.files.clone(), []);
         self.tell(Event::Desired(desired));
     }
 

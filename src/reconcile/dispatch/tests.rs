@@ -494,6 +494,7 @@ fn time_counts_for_abandoned_specs_while_their_source_is_believed() {
     let mut core = start();
     core.plan.guard.freeze = Some(crate::plan::Freeze {
         why: "a flood".to_owned(),
+        scope: crate::plan::Scope::Everything,
         clean: 0,
         listed: None,
         steps: BTreeMap::new(),

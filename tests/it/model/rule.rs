@@ -330,10 +330,7 @@ fn world(
         }
     }
     let mut world = World {
-        desired: Desired {
-            volumes: volumes.collect(),
-            files: SourceHealth::Sound,
-        },
+        desired: Desired::new(volumes.collect(), SourceHealth::Sound, []),
         observed: observed(view, begun, broken),
         memory,
     };

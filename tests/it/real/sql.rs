@@ -10,15 +10,15 @@ use super::mariadb::remember_in;
 use super::rig::{PATIENCE, Rig, run_within};
 use crate::mariadb::database;
 
-/// The program: it knows where the database is, and no more.
-enum Engine {
+/// A program that knows where the database is, and no more.
+pub enum Engine {
     Sqlite(SqliteConnection),
     MariaDb(MySqlConnection),
 }
 
 impl Engine {
     /// Runs a statement; the texts of the first row that it finds, if it finds one.
-    async fn asks(&mut self, sql: &str) -> Option<Vec<Option<String>>> {
+    pub async fn asks(&mut self, sql: &str) -> Option<Vec<Option<String>>> {
         let sql = AssertSqlSafe(sql.to_owned());
         macro_rules! texts {
             ($engine:expr) => {
@@ -121,40 +121,50 @@ async fn lives_by_sql(rig: Rig, mut engine: Engine) {
 }
 
 /// Asks again and again, as an engine does, until a row is found.
-async fn until(rig: &Rig, engine: &mut Engine, sql: &str) -> Vec<Option<String>> {
+pub async fn until(rig: &Rig, engine: &mut Engine, sql: &str) -> Vec<Option<String>> {
     rig.poll(sql, PATIENCE, async || engine.asks(sql).await)
         .await
 }
 
 /// The whole life takes several jobs, one after another.
-const LIFE: std::time::Duration = std::time::Duration::from_secs(90);
+pub const LIFE: std::time::Duration = std::time::Duration::from_secs(90);
+
+/// A site that remembers in a file, and an engine beside it.
+pub async fn on_sqlite() -> (Rig, Engine) {
+    let mut rig = Rig::new().await;
+    let config = fs::read_to_string(rig.path("config.toml")).expect("readable");
+    let named = format!("[store]\nappliance = \"{APPLIANCE}\"\n");
+    fs::write(rig.path("config.toml"), config.replace("[store]\n", &named)).expect("writable");
+    rig.start();
+    rig.readyz(200).await;
+    let url = format!("sqlite://{}", rig.path("store.db").display());
+    let engine = SqliteConnection::connect(&url).await.expect("a file");
+    (rig, Engine::Sqlite(engine))
+}
+
+/// A site that remembers on a server, and an engine beside it.
+pub async fn on_mariadb() -> (Rig, Engine) {
+    let database = database().await;
+    let mut rig = Rig::new().await;
+    remember_in(&rig, &database);
+    rig.start();
+    rig.readyz(200).await;
+    let engine = MySqlConnection::connect(&database.url).await;
+    (rig, Engine::MariaDb(engine.expect("a server")))
+}
 
 #[test]
 fn an_engine_that_only_speaks_sql_needs_no_more_than_its_document_on_sqlite() {
     run_within(LIFE, async {
-        let mut rig = Rig::new().await;
-        let config = fs::read_to_string(rig.path("config.toml")).expect("readable");
-        let named = format!("[store]\nappliance = \"{APPLIANCE}\"\n");
-        fs::write(rig.path("config.toml"), config.replace("[store]\n", &named)).expect("writable");
-        rig.start();
-        rig.readyz(200).await;
-        let url = format!("sqlite://{}", rig.path("store.db").display());
-        let engine = SqliteConnection::connect(&url).await.expect("a file");
-        lives_by_sql(rig, Engine::Sqlite(engine)).await;
+        let (rig, engine) = on_sqlite().await;
+        lives_by_sql(rig, engine).await;
     });
 }
 
 #[test]
 fn an_engine_that_only_speaks_sql_needs_no_more_than_its_document_on_mariadb() {
     run_within(LIFE, async {
-        let database = database().await;
-        let mut rig = Rig::new().await;
-        remember_in(&rig, &database);
-        rig.start();
-        rig.readyz(200).await;
-        let engine = MySqlConnection::connect(&database.url)
-            .await
-            .expect("a server");
-        lives_by_sql(rig, Engine::MariaDb(engine)).await;
+        let (rig, engine) = on_mariadb().await;
+        lives_by_sql(rig, engine).await;
     });
 }

@@ -303,6 +303,8 @@ impl Case<'_> {
                 self.ask.device == Some(0)
             }
             Blocked::GuardFrozen { .. } => self.is_frozen(),
+            // There are only files.
+            Blocked::RowMissing => false,
             Blocked::HeldBySpec { .. } => self.ask.is_held() && self.there,
             Blocked::Refused { text, .. } => self.was_refused(text),
             Blocked::SourceUnknown { .. }

@@ -1,0 +1,150 @@
+//! `volume-daemon apply`: carries a saved plan out, unless what it follows from has moved.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::client::{self, Client, Source};
+use super::offline;
+use super::output::{Exit, Failure, Io, count};
+use super::plan::saved::{SavedPlan, SavedSpec, written_elsewhere};
+use crate::api::approve::ApproveRequest;
+
+use crate::config::{Config, Span};
+
+/// Carries out a plan that was saved, if it is still the plan.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+A plan for spec files installs them in the watched directory, where the daemon carries them out. A
+plan for the accepted specs approves what the guard holds back in it; the daemon does the rest anyway.
+Either is refused if a volume, its attachment or size, a step, an accepted spec or a file that would
+be replaced is not as it was when the plan was saved.
+
+Examples:
+  volume-daemon plan new/ --save plan.json     look at what these specs lead to, and keep it
+  volume-daemon apply plan.json --dry-run      does it still hold?
+  volume-daemon apply plan.json                then carry it out
+
+Exit codes:
+  0  it was carried out, or would be
+  2  the world has moved: nothing was changed
+  1  it could not be carried out, or found out
+  3  usage, or the file is no plan")]
+pub struct Args {
+    /// What plan --save wrote
+    #[arg(value_name = "PLAN")]
+    plan: PathBuf,
+    /// Only say whether it still holds
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// How long what is approved may take to begin.
+const APPROVED_FOR: Duration = Duration::from_secs(600);
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// If the file is no plan, the world cannot be seen or has moved, or the plan cannot be carried out.
+pub async fn run(args: &Args, config: &Config, io: &mut Io<'_>) -> anyhow::Result<Exit> {
+    let plan = SavedPlan::read(&args.plan)?;
+    let directory = &config.specs.dir;
+    let report = client::report(config, &Source::default(), &plan.texts(), io).await?;
+    let mut moved = plan.moved(&report, directory)?;
+    moved.extend(written_elsewhere(
+        &plan,
+        &offline::specs(config).await?,
+        directory,
+    ));
+    if !moved.is_empty() {
+        return Err(has_moved(&moved).into());
+    }
+    if args.dry_run {
+        io.text("the plan still holds\n")?;
+        return Ok(Exit::Fine);
+    }
+    let done = if plan.specs.is_empty() {
+        approve(&plan, &args.plan, config).await?
+    } else {
+        install(&plan.specs, directory)?
+    };
+    io.text(&done)?;
+    Ok(Exit::Fine)
+}
+
+fn has_moved(moved: &[String]) -> Failure {
+    let mut message =
+        "the world is not as it was when the plan was saved; nothing was changed".to_owned();
+    for what in moved {
+        let _ = write!(message, "\n  {what}");
+    }
+    Failure {
+        message,
+        hint: Some("make a new plan, and look at it".to_owned()),
+        exit: Exit::Differences,
+    }
+}
+
+/// Lets pass what the guard held back in the plan.
+async fn approve(plan: &SavedPlan, file: &Path, config: &Config) -> anyhow::Result<String> {
+    let Some(digest) = &plan.frozen else {
+        return Ok(
+            "nothing is held back in this plan: the daemon carries it out by itself\n".to_owned(),
+        );
+    };
+    let request = ApproveRequest {
+        digest: digest.clone(),
+        span: Span(APPROVED_FOR),
+        reason: format!("plan {}", file.display()),
+    };
+    let answer = Client::new(&config.api.listen)?.approve(&request).await?;
+    let many = count(answer.steps.steps.len(), "step");
+    Ok(format!("{many} may begin until {}\n", answer.until))
+}
+
+/// Puts spec files into the watched directory: each at once and whole, and none if one cannot be
+/// written.
+fn install(specs: &[SavedSpec], directory: &Path) -> anyhow::Result<String> {
+    let mut written = Vec::new();
+    for spec in specs {
+        let target = spec.target(directory);
+        match write_beside(&target, spec.text.as_bytes()) {
+            Ok(temporary) => written.push((temporary, target)),
+            Err(error) => {
+                for (temporary, _) in &written {
+                    // The error that is told is the first one.
+                    let _ = fs::remove_file(temporary);
+                }
+                let cannot = format!(
+                    "cannot write in {}; nothing was changed",
+                    directory.display()
+                );
+                return Err(error).context(cannot);
+            }
+        }
+    }
+    let mut text = String::new();
+    for (temporary, target) in &written {
+        fs::rename(temporary, target)
+            .with_context(|| format!("cannot install {}", target.display()))?;
+        let _ = writeln!(text, "installed {}", target.display());
+    }
+    File::open(directory).and_then(|directory| directory.sync_all())?;
+    Ok(text)
+}
+
+/// Writes a file under a name that the daemon does not read.
+fn write_beside(target: &Path, text: &[u8]) -> io::Result<PathBuf> {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = target.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+    let mut file = File::create_new(&temporary)?;
+    let written = io::Write::write_all(&mut file, text).and_then(|()| file.sync_all());
+    written.map(|()| temporary.clone()).inspect_err(|_| {
+        // The error that is told is the first one.
+        let _ = fs::remove_file(&temporary);
+    })
+}
