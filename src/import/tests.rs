@@ -522,6 +522,19 @@ fn whatever_does_not_agree_is_told_and_only_what_is_safe_is_taken_over() {
             "is exported as disk, too",
         ),
         (
+            "one export name for two volumes, one of which is gone",
+            |site| {
+                let gone = id(2).to_string();
+                let absent = &mut site.world.observed.cloud.absent;
+                absent.insert(id(2), BootTime::from_millis(1));
+                let name = format!("migration-vol-{}", id(1));
+                site.export(&[("volume_id", &gone), ("export_name", &name)]);
+            },
+            &[Code::VolumeGone],
+            Outcome::New,
+            "",
+        ),
+        (
             "two export names for it",
             |site| {
                 let uuid = id(1).to_string();
@@ -771,6 +784,29 @@ fn what_the_daemon_has_taken_over_is_not_taken_over_again() {
     assert_eq!(codes(&import), []);
     site.world.desired.volumes.clear();
     assert_eq!(site.import().rows[0].name, "pg-0", "by its binding alone");
+}
+
+#[test]
+fn a_name_that_stands_for_another_volume_is_not_taken() {
+    let mut row = Site::new().import().rows.remove(0);
+    row.columns.insert("existing_id", id(5).to_string());
+    let mut by_row = Site::new();
+    by_row.rows = vec![row.clone()];
+    let mut by_spec = Site::new();
+    by_spec.accept(&row, "file:/specs/a.yaml");
+    let mut by_binding = Site::new();
+    let binding = Binding {
+        volume: id(5),
+        uid: SpecUid::new(Uuid::from_u128(9)),
+        mark: Mark::Created,
+    };
+    let bindings = &mut by_binding.world.memory.bindings;
+    bindings.insert(name("pg-0"), binding);
+    for site in [by_row, by_spec, by_binding] {
+        let import = site.import();
+        assert_eq!(import.rows[0].columns["existing_id"], id(1).to_string());
+        assert_eq!(import.rows[0].name, "pg-0-00000001");
+    }
 }
 
 #[test]
