@@ -26,8 +26,8 @@ desired_volumes for each volume whose facts agree: adopted by its id, left where
 under the name it has, kept whatever happens. What does not agree is left out and listed, with what
 to do. A row that is there already is never changed; a second run changes nothing.
 
-It calls nothing in CloudStack but lists. The daemon does the rest within a second: it tags each
-volume with its claim, and exports it. Stop the old daemon and its nbd-server first.
+It calls nothing in CloudStack but lists. The daemon begins within a second: it tags each
+volume with its claim, then exports it. Stop the old daemon and its nbd-server first.
 docs/import.md goes through it, and says how to go back.
 
 The old database, first of these: --database-file, --database, DATABASE_DSN of the old daemon, the
