@@ -4,6 +4,7 @@
 
 pub mod approve;
 pub mod history;
+pub mod owner;
 pub mod pause;
 
 use std::sync::Arc;
@@ -24,12 +25,14 @@ use crate::config::Address;
 use crate::model::VolumeName;
 use crate::nbd::ExportServer;
 use crate::reconcile::run::Question;
+use crate::reconcile::specs::HandOver;
 use crate::store::{IntentFilter, StoreError};
 use crate::telemetry::chain;
 
 /// What requests are answered from.
 struct Shared<T, E> {
     questions: mpsc::Sender<Question>,
+    specs: mpsc::Sender<HandOver>,
     hands: Arc<Hands<T, E>>,
 }
 
@@ -37,6 +40,7 @@ impl<T, E> Clone for Shared<T, E> {
     fn clone(&self) -> Self {
         Self {
             questions: self.questions.clone(),
+            specs: self.specs.clone(),
             hands: Arc::clone(&self.hands),
         }
     }
@@ -107,6 +111,7 @@ impl Listener {
 pub async fn serve<T, E>(
     listener: Listener,
     questions: mpsc::Sender<Question>,
+    specs: mpsc::Sender<HandOver>,
     hands: Arc<Hands<T, E>>,
     stop: CancellationToken,
 ) -> std::io::Result<()>
@@ -114,7 +119,11 @@ where
     T: Transport + 'static,
     E: ExportServer + 'static,
 {
-    let router = router(Shared { questions, hands });
+    let router = router(Shared {
+        questions,
+        specs,
+        hands,
+    });
     let stopped = async move { stop.cancelled().await };
     match listener {
         Listener::Tcp(listener) => {
@@ -146,6 +155,7 @@ where
             "/api/v1/pause",
             post(pause::pause::<T, E>).delete(pause::resume::<T, E>),
         )
+        .route("/api/v1/owner", post(owner::hand_over::<T, E>))
         .route("/api/v1/approvals", post(approve::approve::<T, E>))
         .fallback(|| async {
             problem(

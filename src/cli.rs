@@ -30,6 +30,7 @@ pub mod history;
 pub mod import_legacy;
 pub mod offline;
 pub mod output;
+pub mod own;
 pub mod pause;
 pub mod plan;
 mod reasons;
@@ -132,6 +133,7 @@ enum Brief {
     Schema(schema::Args),
     Config(settings::Args),
     Approve(approve::Args),
+    Own(own::Args),
     Pause(pause::PauseArgs),
     Resume(pause::ResumeArgs),
     TakeOver(take_over::Args),
@@ -156,6 +158,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
             "run",
             "apply",
             "approve",
+            "own",
             "pause",
             "resume",
             "config",
@@ -302,6 +305,7 @@ async fn answer(brief: Brief, global: &Global, io: &mut Io<'_>) -> anyhow::Resul
         }
         Brief::Config(args) => settings::run(&args, &global.load()?, io)?,
         Brief::Approve(args) => approve::run(&args, &global.load()?, io).await?,
+        Brief::Own(args) => own::run(&args, &global.load()?, io).await?,
         Brief::Pause(args) => pause::pause(&args, &global.load()?, io).await?,
         Brief::Resume(args) => pause::resume(&args, &global.load()?, io).await?,
         Brief::TakeOver(args) => {

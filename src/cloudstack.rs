@@ -10,6 +10,7 @@
 //! time limit it is signed with and the id its job shall have.
 
 mod error;
+mod events;
 mod jobs;
 pub mod probe;
 mod read;
@@ -36,6 +37,7 @@ use crate::clock::{Clock, Deadline};
 use crate::model::{BootTime, Timestamp};
 
 pub use error::{CallOutcome, CloudStackError};
+pub use events::VolumeEvent;
 pub use jobs::JobState;
 pub use sign::{Credentials, Secret};
 pub use transport::{

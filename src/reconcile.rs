@@ -6,6 +6,7 @@
 
 mod asks;
 mod backoff;
+pub mod blame;
 mod conditions;
 mod core;
 mod devices;
@@ -16,6 +17,7 @@ mod files;
 #[cfg(test)]
 mod fixture;
 mod learn;
+pub mod old;
 mod queue;
 pub mod report;
 pub mod run;

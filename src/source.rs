@@ -31,7 +31,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-pub use decide::{DirectoryState, Known, Look, Scan, decide};
+pub use decide::{DirectoryState, Known, Look, NotHandedOver, Scan, decide, hand_over};
 pub use rows::{DesiredRows, document as row_document};
 pub use watch::{Watch, Writers};
 

@@ -1,10 +1,10 @@
 //! All SQL: what the daemon must still know after a crash.
 //!
 //! Owns the `vd_*` tables, their migrations, and who may write; reads `desired_volumes`, which others
-//! write. Rows leave only as model
-//! types. Must not decide anything: it refuses what would break an invariant (a second binding
-//! of a name, a second unsettled call for a volume, a write by a daemon that was replaced), and
-//! otherwise stores what it is given.
+//! write, and writes the tables of the old daemon, which others read. Rows leave only as model types.
+//! Must not decide anything: it refuses what would break an invariant (a second binding of a name, a
+//! second unsettled call for a volume, a write by a daemon that was replaced), and otherwise stores
+//! what it is given.
 //!
 //! **Two databases**, one behaviour: SQLite in a file, or MariaDB, whose database daemons of many
 //! appliances share. Only `db.rs` knows which it is; the contract in `tests.rs` is run on both.
@@ -21,7 +21,7 @@
 //! waiting, to turn a reading transaction into a writing one.
 //!
 //! **Secrets** never get here (I9): no column holds a credential; the columns with text
-//! that others wrote are listed in `migrations/0001_tables.sql`.
+//! that others wrote are listed in `migrations/*.sql`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -32,6 +32,7 @@ use crate::clock::{Clock, Deadline};
 use crate::model::{BootTime, InstanceId};
 use crate::telemetry::chain;
 
+mod culprits;
 mod db;
 mod desired;
 mod episodes;
@@ -44,7 +45,10 @@ mod lease;
 mod legacy;
 mod load;
 mod location;
+mod observed;
+mod old;
 mod open;
+mod operations;
 mod people;
 mod rows;
 mod schema;
@@ -57,6 +61,7 @@ mod mariadb_server;
 #[cfg(test)]
 mod tests;
 
+pub use culprits::Unexplained;
 pub use desired::{Extent, RowReading, add_rows};
 pub use episodes::EpisodeFilter;
 pub use error::StoreError;
@@ -66,9 +71,12 @@ pub use lease::{HOLD, LEASE, RENEW};
 pub use legacy::old_tables;
 pub use load::Loaded;
 pub use location::{Appliance, Location};
+pub use observed::{Change, Disk, ExportRow, ExportState, LeftOut, MappingRow};
+pub use old::OldTable;
+pub use operations::Operation;
 pub use rows::Skipped;
 pub use specs::Accepted;
-pub use status::StatusRow;
+pub use status::{StatusRow, Telling};
 
 use db::{Pool, Work};
 use lease::Lock;
@@ -83,6 +91,7 @@ pub struct Store {
     clock: Arc<dyn Clock>,
     /// Cancelled once somebody else was seen to have the lease.
     replaced: CancellationToken,
+    operations: operations::Standing,
 }
 
 /// What may be done with an open store.
@@ -92,6 +101,8 @@ enum Access {
         epoch: i64,
         /// Why changed rows of `desired_volumes` leave no marks, if they do not.
         unmarked: Option<String>,
+        /// The tables of the daemon that was here before.
+        old: old::Tables,
         /// None for a store in memory.
         _lock: Option<Lock>,
     },
@@ -122,6 +133,19 @@ impl Store {
             Access::Write { epoch, .. } => Some(epoch),
             Access::Read => None,
         }
+    }
+
+    /// The tables of the old daemon.
+    fn old(&self) -> Result<&old::Tables, StoreError> {
+        match &self.access {
+            Access::Write { old, .. } => Ok(old),
+            Access::Read => Err(StoreError::ReadOnly),
+        }
+    }
+
+    /// Which of the old daemon's tables are not written, and why: a sentence each.
+    pub fn untold(&self) -> Vec<String> {
+        self.old().map_or_else(|_| Vec::new(), old::Tables::off)
     }
 
     /// Gives up the lease, closes the database and gives up the lock, in this order.

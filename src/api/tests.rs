@@ -59,7 +59,10 @@ fn answer_questions(mut questions: mpsc::Receiver<Question>, health: Option<Heal
                 Question::Report(to) => drop(to.send(empty_report())),
                 Question::Health(to) => drop(to.send(health.clone())),
                 Question::Frozen(to) => drop(to.send(None)),
-                Question::Resync | Question::Pause(..) | Question::Approve(_) => {}
+                Question::Sights(..)
+                | Question::Resync
+                | Question::Pause(..)
+                | Question::Approve(_) => {}
             }
         }
     });
@@ -101,7 +104,7 @@ async fn ask_all(health: Option<Health>, paths: &[&str]) -> Vec<Answer> {
     let (to, questions) = mpsc::channel(4);
     answer_questions(questions, health);
     let stop = CancellationToken::new();
-    let serving = tokio::spawn(serve(listener, to, hands, stop.clone()));
+    let serving = tokio::spawn(serve(listener, to, mpsc::channel(1).0, hands, stop.clone()));
     let mut answers = Vec::new();
     for path in paths {
         answers.push(get(&socket, path).await);

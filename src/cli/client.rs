@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use super::offline::{self, Seen, SpecText};
 use super::output::{self, Io};
 use crate::api::approve::{ApproveAnswer, ApproveRequest};
+use crate::api::owner::{OwnRequest, Owned};
 use crate::api::pause::{PauseRequest, Paused};
 use crate::config::{Address, Config};
 use crate::model::{DesiredVolume, VolumeName};
@@ -29,6 +30,9 @@ const BODY_MAX: usize = 128 << 20;
 
 /// Where pauses are asked for.
 const PAUSE: &str = "api/v1/pause";
+
+/// Where specs are handed over.
+const OWNER: &str = "api/v1/owner";
 
 /// Where what the guard holds back is approved.
 const APPROVE: &str = "api/v1/approvals";
@@ -254,6 +258,14 @@ impl Client {
     /// As [`Client::report`], and if something else is held back by now.
     pub async fn approve(&self, request: &ApproveRequest) -> Result<ApproveAnswer, ClientError> {
         self.post(APPROVE, request).await
+    }
+
+    /// Lets a spec belong to another writer.
+    ///
+    /// # Errors
+    /// As [`Client::report`], and if it is not handed over.
+    pub async fn own(&self, request: &OwnRequest) -> Result<Owned, ClientError> {
+        self.post(OWNER, request).await
     }
 
     /// Ends the pause of a spec, or of everything.

@@ -341,6 +341,7 @@ pub fn episode(volume: &str, first_seen: Timestamp) -> Episode {
         ),
         first_seen,
         ended: None,
+        who: None,
     }
 }
 

@@ -251,12 +251,19 @@ fn drift(episode: &Episode) -> impl Iterator<Item = Line> {
         drift,
         first_seen,
         ended,
+        who,
         ..
     } = episode;
+    let by = who.as_ref().map_or_else(String::new, |who| {
+        format!(" (by {}/{}, {})", who.account, who.user, who.event)
+    });
     let begun = Line {
         at: *first_seen,
         kind: "Drift",
-        text: format!("{}: {}, not {}", drift.field, drift.observed, drift.desired),
+        text: format!(
+            "{}: {}, not {}{by}",
+            drift.field, drift.observed, drift.desired
+        ),
         state: cell("Differs", BAD),
     };
     let over = ended.as_ref().map(|ended| Line {

@@ -26,8 +26,9 @@ use crate::model::memory::Account;
 use crate::model::{AccountMark, InstanceId, Reading};
 use crate::nbd::{NbdAddress, Qsd, QsdConfig};
 use crate::plan::{Desired, Policy, SourceHealth};
+use crate::reconcile::blame::explain_drift;
 use crate::reconcile::run::{Loop, Question};
-use crate::reconcile::specs::SpecsTask;
+use crate::reconcile::specs::{HandOver, SpecsTask};
 use crate::reconcile::told::keep_told;
 use crate::reconcile::{Core, Event, FilesNews, Pace};
 use crate::store::{HOLD, LEASE, Loaded, RENEW, Store};
@@ -94,6 +95,7 @@ pub(super) async fn run(_: &Args, settings: Settings) -> anyhow::Result<ExitCode
     ));
     let (events, to_loop) = mpsc::channel(WAITING);
     let (questions, asked) = mpsc::channel(WAITING);
+    let (to_specs, for_specs) = mpsc::channel(WAITING);
     let tasks = TaskTracker::new();
     let Loaded {
         mut memory,
@@ -131,7 +133,7 @@ pub(super) async fn run(_: &Args, settings: Settings) -> anyhow::Result<ExitCode
         .map(|file| (file.path.clone(), file))
         .collect();
     let specs = SpecsTask::new(&config.specs.dir, desired, files);
-    tasks.spawn(specs.run(Arc::clone(&hands), events.clone(), stop.clone()));
+    tasks.spawn(specs.run(Arc::clone(&hands), events.clone(), for_specs, stop.clone()));
     if hands.store.is_leased() {
         tasks.spawn(keep_lease(Arc::clone(&hands), events.clone(), stop.clone()));
     }
@@ -141,6 +143,7 @@ pub(super) async fn run(_: &Args, settings: Settings) -> anyhow::Result<ExitCode
     tasks.spawn(serve_api(
         listener,
         questions.clone(),
+        to_specs,
         Arc::clone(&hands),
         stop.clone(),
     ));
@@ -150,12 +153,22 @@ pub(super) async fn run(_: &Args, settings: Settings) -> anyhow::Result<ExitCode
         instance.id = %hands.store.instance(),
         "started"
     );
+    let port = match &config.nbd.listen {
+        Address::Unix(_) => 0,
+        Address::Tcp(address) => address.port(),
+    };
     tasks.spawn(reload_on_signal(hang_up, settings, events, stop.clone()));
     let running = Loop::new(core, Arc::clone(&hands), to_loop, asked);
+    tasks.spawn(explain_drift(
+        Arc::clone(&hands),
+        running.drifted(),
+        stop.clone(),
+    ));
     tasks.spawn(keep_told(
         Arc::clone(&hands),
         questions,
         running.changed(),
+        port,
         stop.clone(),
     ));
     tasks.close();
@@ -381,13 +394,14 @@ async fn keep_lease<T, E>(
 async fn serve_api<T, E>(
     listener: Listener,
     questions: mpsc::Sender<Question>,
+    specs: mpsc::Sender<HandOver>,
     hands: Arc<Hands<T, E>>,
     stop: CancellationToken,
 ) where
     T: crate::cloudstack::Transport + 'static,
     E: crate::nbd::ExportServer + 'static,
 {
-    let serving = api::serve(listener, questions, hands, stop.clone());
+    let serving = api::serve(listener, questions, specs, hands, stop.clone());
     let too_long = async {
         stop.cancelled().await;
         clock::sleep(LAST_ANSWERS).await;

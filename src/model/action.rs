@@ -227,12 +227,16 @@ impl Cause {
 impl Action {
     /// [`Action::kind`] of [`Action::Create`].
     pub const CREATE: &str = "Create";
+    /// [`Action::kind`] of [`Action::Grow`].
+    pub const GROW: &str = "Grow";
     /// [`Action::kind`] of [`Action::Attach`].
     pub const ATTACH: &str = "Attach";
     /// [`Action::kind`] of [`Action::Detach`].
     pub const DETACH: &str = "Detach";
     /// [`Action::kind`] of [`Action::Delete`].
     pub const DELETE: &str = "Delete";
+    /// [`Action::kind`] of [`Action::Export`].
+    pub const EXPORT: &str = "Export";
     /// [`Action::kind`] of [`Action::Withdraw`].
     pub const WITHDRAW: &str = "Withdraw";
 
@@ -242,11 +246,11 @@ impl Action {
             Self::Create { .. } => Self::CREATE,
             Self::Tag { .. } => "Tag",
             Self::Bind { .. } => "Bind",
-            Self::Grow { .. } => "Grow",
+            Self::Grow { .. } => Self::GROW,
             Self::Attach { .. } => Self::ATTACH,
             Self::Detach { .. } => Self::DETACH,
             Self::Delete { .. } => Self::DELETE,
-            Self::Export { .. } => "Export",
+            Self::Export { .. } => Self::EXPORT,
             Self::Withdraw { .. } => Self::WITHDRAW,
         }
     }

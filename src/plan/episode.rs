@@ -25,6 +25,21 @@ pub struct Episode {
     pub first_seen: Timestamp,
     /// How it ended; `None`: it still differs, or differed when the daemon last could tell.
     pub ended: Option<Ended>,
+    /// Who brought it about, once that was found out; `None`: it is not known.
+    pub who: Option<Culprit>,
+}
+
+/// Somebody who did something to a volume, as CloudStack's event log says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Culprit {
+    /// The account in whose name.
+    pub account: String,
+    /// The user.
+    pub user: String,
+    /// What was done, like `VOLUME.DETACH`.
+    pub event: String,
+    /// When, by our clock.
+    pub at: Timestamp,
 }
 
 /// The end of an episode.
@@ -184,6 +199,7 @@ pub fn follow(open: &mut Vec<Open>, sight: &Sight<'_>) -> Vec<Episode> {
             drift: drift.clone(),
             first_seen: sight.at,
             ended: None,
+            who: None,
         };
         news.push(episode.clone());
         left.push(Open {

@@ -134,7 +134,7 @@ pub struct SourceStatus {
     pub name: String,
     /// Whether it can be relied on now.
     pub ok: bool,
-    /// If not, why.
+    /// If not, why; of a store that can be, which tables of the old daemon are not written.
     pub message: Option<String>,
     /// How old the last reading is, in milliseconds.
     pub age_ms: Option<u64>,

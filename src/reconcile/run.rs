@@ -14,13 +14,14 @@ use crate::act::{Acted, Hands, LocalResult};
 use crate::clock::{self, Clock};
 use crate::cloudstack::Transport;
 use crate::model::memory::{Approved, FailureClass, Outcome, Pause};
-use crate::model::{Now, VolumeName};
+use crate::model::{Now, VolumeId, VolumeName};
 use crate::nbd::ExportServer;
 use crate::plan::{Decision, Freeze};
 
 use super::conditions::Transitions;
-use super::core::{Core, Effect, Event};
+use super::core::{Core, Effect, Event, Memo};
 use super::execute::{Seen, broken, execute};
+use super::old::{Sight, sights};
 use super::report::Report;
 use super::status::{Situation, note, rolled_back, write};
 
@@ -29,6 +30,8 @@ use super::status::{Situation, note, rolled_back, write};
 pub enum Question {
     /// Everything there is to say.
     Report(oneshot::Sender<Report>),
+    /// The same, and what is seen of every volume if exports are at this TCP port.
+    Sights(u16, oneshot::Sender<(Report, BTreeMap<VolumeId, Sight>)>),
     /// Whether the loop can do its work.
     Health(oneshot::Sender<Health>),
     /// Look at everything now.
@@ -60,6 +63,7 @@ pub struct Loop<T, E> {
     running: BTreeMap<Id, Effect>,
     transitions: Transitions,
     changed: Arc<Notify>,
+    drifted: Arc<Notify>,
 }
 
 /// Longest the loop sleeps with nothing due: a safety net, not a pace.
@@ -88,12 +92,18 @@ where
             running: BTreeMap::new(),
             transitions: Transitions::default(),
             changed: Arc::default(),
+            drifted: Arc::default(),
         }
     }
 
     /// Told whenever the report may say something else of a volume or its source.
     pub fn changed(&self) -> Arc<Notify> {
         Arc::clone(&self.changed)
+    }
+
+    /// Told whenever episodes of drift were stored.
+    pub fn drifted(&self) -> Arc<Notify> {
+        Arc::clone(&self.drifted)
     }
 
     /// Runs until `stop` is cancelled.
@@ -160,6 +170,9 @@ where
         {
             self.changed.notify_one();
         }
+        if let Event::Remembered(Memo::Episodes(_), Ok(())) = &event {
+            self.drifted.notify_one();
+        }
         let now = self.clock.now();
         self.core.handle(event, now);
     }
@@ -169,6 +182,10 @@ where
         match question {
             // Whoever asked may have gone; that is fine.
             Question::Report(to) => drop(to.send(self.report(now))),
+            Question::Sights(port, to) => {
+                let sights = sights(situation(&self.core), port);
+                drop(to.send((self.report(now), sights)));
+            }
             Question::Health(to) => drop(to.send(self.health())),
             Question::Resync => self.core.handle(Event::Resync, now),
             Question::Pause(name, pause) => {
@@ -186,7 +203,14 @@ where
     }
 
     fn report(&mut self, now: Now) -> Report {
-        write(situation(&self.core), &mut self.transitions, now)
+        let mut report = write(situation(&self.core), &mut self.transitions, now);
+        let untold = self.hands.store.untold();
+        if let Some(store) = report.sources.iter_mut().find(|it| it.name == "store")
+            && !untold.is_empty()
+        {
+            store.message.get_or_insert_with(|| untold.join("; "));
+        }
+        report
     }
 
     fn health(&self) -> Health {

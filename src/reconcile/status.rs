@@ -107,7 +107,7 @@ pub(super) fn note(
 
 /// What is known of one volume, looked up once.
 pub(super) struct Facts<'a> {
-    binding: Option<&'a Binding>,
+    pub binding: Option<&'a Binding>,
     pub cloud: Option<&'a CloudVolume>,
     pub cloud_known: bool,
     pub device: Option<&'a Device>,
@@ -121,7 +121,7 @@ pub(super) struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    fn of(world: &'a World, files: &'a SpecFiles, want: &DesiredVolume) -> Self {
+    pub fn of(world: &'a World, files: &'a SpecFiles, want: &DesiredVolume) -> Self {
         let binding = world.memory.bindings.get(want.name());
         let settled = world.memory.settled.get(want.name()).copied();
         let serial = binding.map(|binding| Serial::of(binding.volume));

@@ -1,6 +1,7 @@
-//! Keeps `volume_status` up to date: what the report says, as rows, whenever any of them changed.
+//! Keeps `volume_status`, and the tables of the old daemon, up to date: what the report says, as rows,
+//! whenever any of them changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +10,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::act::Hands;
 use crate::clock::sleep;
-use crate::model::{FileState, Place};
-use crate::store::StatusRow;
+use crate::model::{FileState, Place, Reading, VolumeId};
+use crate::store::{
+    Change, ExportRow, LeftOut, MappingRow, OldTable, StatusRow, StoreError, Telling,
+};
 use crate::telemetry::chain;
 
+use super::old::Sight;
 use super::report::{FileStatus, Phase, Report, VolumeStatus};
 use super::run::Question;
 
@@ -23,32 +27,35 @@ const COLLECT: Duration = Duration::from_millis(200);
 /// How soon it is tried again after the store could not be written.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Runs until `stop` is cancelled. `changed` tells that the report may say something else.
+/// Runs until `stop` is cancelled. `changed` tells that the report may say something else. Exports
+/// are at this TCP port, or 0.
 pub async fn keep_told<T, E>(
     hands: Arc<Hands<T, E>>,
     questions: mpsc::Sender<Question>,
     changed: Arc<Notify>,
+    port: u16,
     stop: CancellationToken,
 ) {
     let telling = async {
-        let mut told: Option<BTreeMap<String, StatusRow>> = None;
+        let mut told = Told::default();
         let mut fails = false;
         loop {
             sleep(if fails { RETRY } else { COLLECT }).await;
             let (to, report) = oneshot::channel();
-            if questions.send(Question::Report(to)).await.is_err() {
+            let question = Question::Sights(port, to);
+            if questions.send(question).await.is_err() {
                 return;
             }
-            let Ok(report) = report.await else { return };
-            let now = rows(&report);
-            let written = write(&hands, told.as_ref(), &now).await;
-            match written {
-                Ok(()) => told = Some(now),
+            let Ok((report, sights)) = report.await else {
+                return;
+            };
+            let written = told.write(&hands, rows(&report), sights).await;
+            if let Err(error) = &written {
                 // The loop says what is wrong with the store.
-                Err(ref error) => tracing::debug!(
+                tracing::debug!(
                     error = chain(error),
-                    "volume_status could not be written; it is tried again"
-                ),
+                    "how volumes stand could not be written; it is tried again"
+                );
             }
             fails = written.is_err();
             if !fails {
@@ -62,23 +69,119 @@ pub async fn keep_told<T, E>(
     }
 }
 
-/// Writes what differs from what was written before, in this run.
-async fn write<T, E>(
-    hands: &Hands<T, E>,
-    told: Option<&BTreeMap<String, StatusRow>>,
-    now: &BTreeMap<String, StatusRow>,
-) -> Result<(), crate::store::StoreError> {
-    let is_news = |row: &&StatusRow| told.and_then(|told| told.get(&row.name)) != Some(*row);
-    let news: Vec<StatusRow> = now.values().filter(is_news).cloned().collect();
-    let gone = told.map(|told| -> Vec<String> {
-        let gone = told.keys().filter(|name| !now.contains_key(*name));
-        gone.cloned().collect()
-    });
-    if news.is_empty() && gone.as_ref().is_some_and(Vec::is_empty) {
-        return Ok(());
+/// What was written in this run.
+#[derive(Debug, Default)]
+struct Told {
+    /// `None`: nothing yet, and there are rows of the run before.
+    statuses: Option<BTreeMap<String, StatusRow>>,
+    mappings: Rows<MappingRow>,
+    exports: Rows<ExportRow>,
+    /// Rows of the old tables that were left out, and that was said.
+    left_out: BTreeSet<LeftOut>,
+}
+
+impl Told {
+    /// Writes what differs from what was written before.
+    async fn write<T, E>(
+        &mut self,
+        hands: &Hands<T, E>,
+        statuses: BTreeMap<String, StatusRow>,
+        sights: BTreeMap<VolumeId, Sight>,
+    ) -> Result<(), StoreError> {
+        hands.store.catch_up_operations().await?;
+        let (mut mappings, mut exports) = (BTreeMap::new(), BTreeMap::new());
+        for (volume, Sight { mapping, export }) in sights {
+            mappings.insert(volume, mapping);
+            exports.insert(volume, export);
+        }
+        let (gone, statuses_changed) = self.changed(&statuses);
+        let telling = Telling {
+            statuses: statuses_changed,
+            gone,
+            mappings: self.mappings.change(&mappings),
+            exports: self.exports.change(&exports),
+        };
+        if !telling.is_empty() {
+            let at = hands.clock.now().wall;
+            let left_out = hands.store.tell(&telling, at).await?;
+            self.mappings.note(mappings);
+            self.exports.note(exports);
+            self.leave_out(left_out);
+        }
+        self.statuses = Some(statuses);
+        Ok(())
     }
-    let at = hands.clock.now().wall;
-    hands.store.put_statuses(&news, gone.as_deref(), at).await
+
+    fn changed(&self, now: &BTreeMap<String, StatusRow>) -> (Option<Vec<String>>, Vec<StatusRow>) {
+        let told = self.statuses.as_ref();
+        let is_news = |row: &&StatusRow| told.and_then(|told| told.get(&row.name)) != Some(*row);
+        let gone = told.map(|told| {
+            let gone = told.keys().filter(|name| !now.contains_key(*name));
+            gone.cloned().collect()
+        });
+        (gone, now.values().filter(is_news).cloned().collect())
+    }
+
+    /// Says what was left out, each only once, and forgets that it was told.
+    fn leave_out(&mut self, left_out: Vec<LeftOut>) {
+        for row in left_out {
+            match row.table {
+                OldTable::Mappings => drop(self.mappings.0.remove(&row.volume)),
+                OldTable::Exports => drop(self.exports.0.remove(&row.volume)),
+                OldTable::Operations => {}
+            }
+            if !self.left_out.contains(&row) {
+                tracing::warn!(
+                    table = row.table.name(),
+                    volume.id = %row.volume,
+                    error = row.why,
+                    "a row of {} was left out, so who reads that table does not see how the volume \
+                     stands; what this daemon does is right all the same",
+                    row.table
+                );
+                self.left_out.insert(row);
+            }
+        }
+    }
+}
+
+/// The rows of one of the old tables that were written in this run; `None`: that there is none.
+#[derive(Debug)]
+struct Rows<R>(BTreeMap<VolumeId, Option<R>>);
+
+impl<R> Default for Rows<R> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<R: Clone + PartialEq> Rows<R> {
+    /// What is to be written now.
+    fn change(&self, now: &BTreeMap<VolumeId, Reading<R>>) -> Change<R> {
+        let mut change = Change::default();
+        for (volume, reading) in now {
+            let told = self.0.get(volume);
+            match reading {
+                Reading::Present(row) if told.and_then(Option::as_ref) != Some(row) => {
+                    change.rows.push(row.clone());
+                }
+                Reading::Absent if told != Some(&None) => drop(change.absent.insert(*volume)),
+                Reading::Present(_) | Reading::Absent | Reading::Unknown(_) => {}
+            }
+        }
+        change
+    }
+
+    /// Notes that it was written.
+    fn note(&mut self, now: BTreeMap<VolumeId, Reading<R>>) {
+        for (volume, reading) in now {
+            match reading {
+                Reading::Present(row) => drop(self.0.insert(volume, Some(row))),
+                Reading::Absent => drop(self.0.insert(volume, None)),
+                Reading::Unknown(_) => {}
+            }
+        }
+    }
 }
 
 /// What the report says of every volume, and of every row that never became one.
@@ -151,5 +254,43 @@ fn status(volume: &VolumeStatus, source: Option<&FileStatus>) -> StatusRow {
             Some(file) if !file.problems.is_empty() => problems(file),
             Some(_) | None => volume.message.clone(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn of_the_old_tables_only_what_changed_and_is_known_is_written() {
+        let volume = VolumeId::new(Uuid::from_u128(1));
+        let mut rows: Rows<&str> = Rows::default();
+        let nothing = Change::default();
+        let row = |text| Change {
+            rows: vec![text],
+            ..Change::default()
+        };
+        let gone = Change {
+            absent: BTreeSet::from([volume]),
+            ..Change::default()
+        };
+        let unknown = || Reading::Unknown("away".to_owned());
+        for (step, reading, expected) in [
+            (1, unknown(), &nothing),
+            (2, Reading::Absent, &gone),
+            (3, Reading::Absent, &nothing),
+            (4, Reading::Present("a"), &row("a")),
+            (5, Reading::Present("a"), &nothing),
+            (6, unknown(), &nothing),
+            (7, Reading::Present("a"), &nothing),
+            (8, Reading::Present("b"), &row("b")),
+            (9, Reading::Absent, &gone),
+        ] {
+            let now = BTreeMap::from([(volume, reading)]);
+            assert_eq!(rows.change(&now), *expected, "step {step}");
+            rows.note(now);
+        }
     }
 }

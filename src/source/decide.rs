@@ -13,11 +13,14 @@ use crate::model::{
 use crate::spec::Parsed;
 
 mod missing;
+mod own;
 mod status;
 mod verdict;
 
 #[cfg(test)]
 mod tests;
+
+pub use own::{NotHandedOver, hand_over};
 
 use missing::Missing;
 use status::Rows;

@@ -4,7 +4,6 @@
 //! are text, whole numbers or nothing. This is all that knows which of the two it talks to while
 //! it reads and writes.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sqlx::mysql::{MySql, MySqlPool, MySqlRow};
@@ -123,20 +122,6 @@ impl Work {
         }
     }
 
-    /// The columns of a table or view, in lower case; none if there is no such table that we see.
-    pub(super) async fn columns(&mut self, table: &str) -> Result<BTreeSet<String>, StoreError> {
-        let sql = match self.on {
-            Connection::Sqlite(_) => "SELECT name FROM pragma_table_info(?)",
-            Connection::MariaDb(_) => {
-                "SELECT CAST(column_name AS CHAR) FROM information_schema.columns \
-                 WHERE table_schema = DATABASE() AND table_name = ?"
-            }
-        };
-        let rows = self.sql(sql).bind(table).rows().await?;
-        let names = rows.iter().filter_map(|row| row.text(0));
-        Ok(names.map(|name| name.to_ascii_lowercase()).collect())
-    }
-
     /// Runs statements without values.
     pub(super) async fn script(&mut self, sql: &'static str) -> Result<(), StoreError> {
         macro_rules! run {
@@ -145,6 +130,51 @@ impl Work {
             };
         }
         on!(&mut self.on, run()).map_err(failed(self.doing))
+    }
+
+    /// Marks the place that [`Work::recover`] goes back to.
+    pub(super) async fn save(&mut self) -> Result<(), StoreError> {
+        self.script("SAVEPOINT vd").await
+    }
+
+    /// Takes back what was done since [`Work::save`], and goes on in spite of `error`.
+    ///
+    /// # Errors
+    /// With `error` itself if nobody knows what became of the transaction: the server said nothing, or
+    /// ended it, as both databases do after some errors (a deadlock, a full disk).
+    pub(super) async fn recover(&mut self, error: StoreError) -> Result<StoreError, StoreError> {
+        if !error.is_refusal() || self.script("ROLLBACK TO SAVEPOINT vd").await.is_err() {
+            return Err(error);
+        }
+        Ok(error)
+    }
+
+    /// The columns of a table, or none if there is no such table: `name, type, whether it must have
+    /// a value, whether it has one if none is given`. A boolean is 0 or 1.
+    pub(super) async fn columns(
+        &mut self,
+        table: &str,
+    ) -> Result<Vec<(String, String, i64, i64)>, StoreError> {
+        let sql = match &self.on {
+            // An integer that is the key counts by itself.
+            Connection::Sqlite(_) => {
+                "SELECT name, type, \"notnull\", \
+                        dflt_value IS NOT NULL OR pk > 0 AND UPPER(type) = 'INTEGER' \
+                 FROM pragma_table_info(?)"
+            }
+            // A server in strict mode still takes the first word of an enumeration.
+            Connection::MariaDb(_) => {
+                "SELECT column_name, data_type, is_nullable = 'NO', \
+                        column_default IS NOT NULL OR extra LIKE '%auto_increment%' \
+                        OR is_generated <> 'NEVER' OR data_type = 'enum' \
+                 FROM information_schema.columns \
+                 WHERE table_schema = DATABASE() AND table_name = ?"
+            }
+        };
+        let doing = self.doing;
+        let rows = self.sql(sql).bind(table).rows().await?;
+        let columns = rows.iter().map(Row::read).collect::<Result<_, _>>();
+        columns.map_err(failed(doing))
     }
 
     /// Takes it back.

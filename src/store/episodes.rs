@@ -7,7 +7,7 @@ use super::StoreError;
 use super::db::{Row, Work};
 use super::rows::{self, Unreadable};
 use crate::model::{Timestamp, VolumeName};
-use crate::plan::episode::{Ended, Ending, Episode, Open};
+use crate::plan::episode::{Culprit, Ended, Ending, Episode, Open};
 use crate::plan::{Drift, DriftClass};
 
 /// Which episodes are wanted.
@@ -28,9 +28,12 @@ const KEPT_OF_ONE: i64 = 100;
 /// Rows written by one statement.
 const ROWS: usize = 200;
 
-/// The columns of [`EpisodeRow`].
+/// The columns of [`EpisodeRow`], of [`FROM`].
 const COLUMNS: &str = "name, generation, class, field, desired, observed, first_seen, last_seen, \
-                       ended_at, ending, intent";
+                       ended_at, ending, intent, account, login, kind, done_at";
+/// Episodes, and who brought them about.
+const FROM: &str = "vd_drift d LEFT JOIN vd_culprits c \
+                    ON c.appliance = d.appliance AND c.episode = d.episode";
 
 impl Store {
     /// Writes episodes as they are now. Writing one again changes nothing.
@@ -71,20 +74,18 @@ pub(super) async fn select(
     tx: &mut Work,
     filter: &EpisodeFilter,
 ) -> Result<Vec<Episode>, StoreError> {
-    let name = filter.name.as_ref().map(VolumeName::as_str);
-    let since = filter.since.map(Timestamp::as_millis);
-    let sql = format!(
-        "SELECT {COLUMNS} FROM vd_drift WHERE appliance = ? AND (? IS NULL OR name = ?) \
-         AND (? IS NULL OR ended_at IS NULL OR ended_at >= ?) \
-         ORDER BY first_seen DESC, episode LIMIT ?"
-    );
-    let read = tx
-        .sql(&sql)
-        .mine()
-        .bind(name)
-        .bind(name)
-        .bind(since)
-        .bind(since)
+    let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE d.appliance = ?");
+    let mut query = tx.sql(&sql).mine();
+    if let Some(name) = &filter.name {
+        query = query.and(" AND name = ?").bind(name.as_str());
+    }
+    if let Some(since) = filter.since {
+        query = query
+            .and(" AND (ended_at IS NULL OR ended_at >= ?)")
+            .bind(since.as_millis());
+    }
+    let read = query
+        .and(" ORDER BY first_seen DESC, d.episode DESC LIMIT ?")
         .bind(i64::from(filter.limit))
         .rows()
         .await?;
@@ -94,7 +95,7 @@ pub(super) async fn select(
 /// What was not seen to be gone, and the calls that ended well meanwhile.
 pub(super) async fn open(tx: &mut Work) -> Result<Vec<Open>, StoreError> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM vd_drift WHERE appliance = ? AND ended_at IS NULL ORDER BY episode"
+        "SELECT {COLUMNS} FROM {FROM} WHERE d.appliance = ? AND ended_at IS NULL ORDER BY d.episode"
     );
     let read = tx.sql(&sql).mine().rows().await?;
     let mut open: Vec<Open> = understood(&read)
@@ -104,10 +105,11 @@ pub(super) async fn open(tx: &mut Work) -> Result<Vec<Open>, StoreError> {
     if open.is_empty() {
         return Ok(open);
     }
+    // A cross join, because SQLite then begins with the few that are open.
     let read = tx
         .sql(
-            "SELECT i.name, i.id, i.action, i.settled_at FROM vd_intents i \
-             JOIN vd_drift d ON d.appliance = i.appliance AND d.name = i.name \
+            "SELECT i.name, i.id, i.action, i.settled_at FROM vd_drift d \
+             CROSS JOIN vd_intents i ON i.appliance = d.appliance AND i.name = d.name \
              WHERE d.appliance = ? AND d.ended_at IS NULL AND i.outcome = 'succeeded' \
                    AND i.settled_at >= d.first_seen ORDER BY i.settled_at",
         )
@@ -154,6 +156,8 @@ async fn put(tx: &mut Work, episodes: &[Episode]) -> Result<(), StoreError> {
             drift,
             first_seen,
             ended,
+            // Found out apart, and written apart.
+            who: _,
         } = episode;
         let millis = |at: &Timestamp| at.as_millis();
         let ending = ended.as_ref().map(|ended| words(ended.ending));
@@ -249,11 +253,36 @@ type EpisodeRow = (
     Option<i64>,
     Option<String>,
     Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<i64>,
 );
 
+/// Reads the name of a class.
+pub(super) fn class(text: &str) -> Result<DriftClass, Unreadable> {
+    let known = CLASSES.into_iter().find(|known| known.as_str() == text);
+    known.ok_or_else(|| format!("{text:?} is no class of drift"))
+}
+
 fn episode(row: EpisodeRow) -> Result<Episode, Unreadable> {
-    let (name, generation, class, field, desired, observed, first, last, at, ending, intent) = row;
-    let known = CLASSES.into_iter().find(|known| known.as_str() == class);
+    let (
+        name,
+        generation,
+        kind,
+        field,
+        desired,
+        observed,
+        first,
+        last,
+        at,
+        ending,
+        intent,
+        account,
+        user,
+        event,
+        done,
+    ) = row;
     let intent = intent.as_deref().map(rows::parse).transpose()?;
     let ending = match ending.as_deref() {
         None => None,
@@ -276,12 +305,21 @@ fn episode(row: EpisodeRow) -> Result<Episode, Unreadable> {
         volume: rows::parse(&name)?,
         generation: rows::generation(generation)?,
         drift: Drift {
-            class: known.ok_or_else(|| format!("{class:?} is no class of drift"))?,
+            class: class(&kind)?,
             field,
             desired,
             observed,
         },
         first_seen: Timestamp::from_millis(first),
         ended,
+        who: match (account, user, event, done) {
+            (Some(account), Some(user), Some(event), Some(done)) => Some(Culprit {
+                account,
+                user,
+                event,
+                at: Timestamp::from_millis(done),
+            }),
+            (..) => None,
+        },
     })
 }

@@ -234,6 +234,14 @@ impl StoreError {
         error.is_some_and(|error| error.is_unique_violation())
     }
 
+    /// Whether the database answered, and would not.
+    pub(super) fn is_refusal(&self) -> bool {
+        let Self::Failed { source, .. } = self else {
+            return false;
+        };
+        source.as_database_error().is_some()
+    }
+
     /// Whether a table was asked that is not there.
     pub(super) fn is_no_such_table(&self) -> bool {
         let Self::Failed { source, .. } = self else {

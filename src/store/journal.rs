@@ -129,7 +129,8 @@ impl Store {
                 "is for a spec that was never accepted",
             ));
         };
-        match insert(&mut tx, intent, owner, self.epoch()).await {
+        let operation = self.begin_operation(&mut tx, intent).await?;
+        match insert(&mut tx, intent, owner, (self.epoch(), operation)).await {
             Ok(()) => {}
             // Another appliance's was written since we looked.
             Err(error) if error.is_unique_violation() => {
@@ -140,8 +141,11 @@ impl Store {
             }
             Err(error) => return Err(error),
         }
-        prune(&mut tx, intent.created).await?;
+        let keep = i64::try_from(KEEP_SETTLED.as_millis()).unwrap_or(i64::MAX);
+        let before = intent.created.as_millis().saturating_sub(keep);
+        self.prune(&mut tx, Timestamp::from_millis(before)).await?;
         tx.commit().await?;
+        self.note_operation(operation.is_some());
         Ok(self.deadline(begun))
     }
 
@@ -171,7 +175,10 @@ impl Store {
             let problem = format!("cannot take job {job}: it is settled, unknown or has another");
             return Err(disagrees(intent, problem));
         }
-        tx.commit().await
+        let told = self.operation_runs(&mut tx, intent).await?;
+        tx.commit().await?;
+        self.note_operation(told);
+        Ok(())
     }
 
     /// Records how an intent ended and what follows from it, all or nothing. Calling again
@@ -214,7 +221,14 @@ impl Store {
         if let Some(change) = effects.placement {
             place(&mut tx, change, at).await?;
         }
-        tx.commit().await
+        let settled = Settled {
+            outcome: outcome.clone(),
+            at,
+        };
+        let told = self.operation_ends(&mut tx, intent, &settled).await?;
+        tx.commit().await?;
+        self.note_operation(told);
+        Ok(())
     }
 
     /// Records a binding that no call leads to: the volume carries our claim already. Calling
@@ -253,19 +267,21 @@ pub(super) async fn select(
     tx: &mut Work,
     filter: IntentFilter,
 ) -> Result<Vec<JournalRow>, StoreError> {
-    let name = filter.name.as_ref().map(VolumeName::as_str);
-    let read = tx
+    let mut query = tx
         .sql(
             "SELECT name, id, generation, action, cause, created_at, expires_at, job_id, \
                     owner, settled_at, outcome, outcome_class, outcome_text, created_volume \
-             FROM vd_intents \
-             WHERE appliance = ? AND (? IS NULL OR name = ?) AND (? = 0 OR settled_at IS NULL) \
-             ORDER BY created_at DESC, id LIMIT ?",
+             FROM vd_intents WHERE appliance = ?",
         )
-        .mine()
-        .bind(name)
-        .bind(name)
-        .bind(i64::from(filter.open_only))
+        .mine();
+    if let Some(name) = &filter.name {
+        query = query.and(" AND name = ?").bind(name.as_str());
+    }
+    if filter.open_only {
+        query = query.and(" AND settled_at IS NULL");
+    }
+    let read = query
+        .and(" ORDER BY created_at DESC, id DESC LIMIT ?")
         .bind(i64::from(filter.limit))
         .rows()
         .await?;
@@ -308,8 +324,8 @@ fn disagrees(intent: IntentId, problem: impl Into<String>) -> StoreError {
 async fn open_intent(tx: &mut Work, intent: &Intent) -> Result<Option<String>, StoreError> {
     let row: Option<(String,)> = tx
         .sql(
-            "SELECT id FROM vd_intents \
-             WHERE settled_at IS NULL AND (appliance = ? AND name = ? OR open_volume = ?)",
+            "SELECT id FROM vd_intents WHERE appliance = ? AND settled_at IS NULL AND name = ? \
+             UNION ALL SELECT id FROM vd_intents WHERE open_volume = ?",
         )
         .mine()
         .bind(intent.name.as_str())
@@ -323,7 +339,7 @@ async fn insert(
     tx: &mut Work,
     intent: &Intent,
     owner: String,
-    epoch: Option<i64>,
+    (epoch, operation): (Option<i64>, Option<i64>),
 ) -> Result<(), StoreError> {
     let job = match &intent.progress {
         // Which volumes it may have made is worked out anew after a restart.
@@ -333,8 +349,9 @@ async fn insert(
     let volume = intent.action.volume().map(|id| id.to_string());
     tx.sql(
         "INSERT INTO vd_intents (appliance, id, epoch, name, generation, owner, volume_id, \
-                                 open_volume, kind, action, cause, created_at, expires_at, job_id) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                                 open_volume, kind, action, cause, created_at, expires_at, job_id, \
+                                 operation) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .mine()
     .bind(intent.id.to_string())
@@ -350,19 +367,9 @@ async fn insert(
     .bind(intent.created.as_millis())
     .bind(intent.expires.as_millis())
     .bind(job)
+    .bind(operation)
     .execute()
     .await?;
-    Ok(())
-}
-
-/// Drops what settled long ago, so that the journal stays of bounded size.
-async fn prune(tx: &mut Work, now: Timestamp) -> Result<(), StoreError> {
-    let keep = i64::try_from(KEEP_SETTLED.as_millis()).unwrap_or(i64::MAX);
-    tx.sql("DELETE FROM vd_intents WHERE appliance = ? AND settled_at < ?")
-        .mine()
-        .bind(now.as_millis().saturating_sub(keep))
-        .execute()
-        .await?;
     Ok(())
 }
 

@@ -98,11 +98,16 @@ pub async fn old_tables(at: &Location) -> Result<OldTables, StoreError> {
 
 async fn read(tx: &mut Work, table: &Table) -> Result<Option<Vec<OldRow>>, StoreError> {
     let there = tx.columns(table.name).await?;
+    let has = |column: &str| {
+        there
+            .iter()
+            .any(|(name, ..)| name.eq_ignore_ascii_case(column))
+    };
     let columns: Vec<&'static str> = table
         .columns
         .iter()
         .copied()
-        .filter(|column| there.contains(*column))
+        .filter(|column| has(column))
         .collect();
     if columns.is_empty() {
         return Ok(None);

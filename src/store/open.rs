@@ -17,7 +17,7 @@ use super::db::{ANSWER, Pool, answered};
 use super::error::{StoreError, failed, sqlite_code};
 use super::lease::{self, Before, Lock};
 use super::location::{Appliance, Location, Place, Server};
-use super::{Access, Store, desired, schema};
+use super::{Access, Store, desired, old, operations, schema};
 use crate::clock::{Clock, SystemClock};
 use crate::model::InstanceId;
 
@@ -71,17 +71,20 @@ impl Store {
         let epoch = lease::take(&pool, appliance, &before, clock.as_ref()).await?;
         let instance = instance(&pool, appliance).await?;
         let unmarked = desired::watch(&pool, appliance).await;
+        let old = old::Tables::look(&pool, appliance).await;
         Ok(Self {
             pool,
             access: Access::Write {
                 epoch,
                 unmarked,
+                old,
                 _lock: lock,
             },
             appliance: appliance.clone(),
             instance,
             clock,
             replaced: CancellationToken::new(),
+            operations: operations::Standing::default(),
         })
     }
 
@@ -102,6 +105,7 @@ impl Store {
             instance,
             clock: Arc::new(SystemClock),
             replaced: CancellationToken::new(),
+            operations: operations::Standing::default(),
         })
     }
 }
@@ -212,11 +216,12 @@ const CONNECTIONS: u32 = 4;
 
 /// What every connection to a server is told first.
 ///
-/// Strict, or a text that is too long is cut in silence. One picture for all reads of a transaction.
+/// Strict, or a text that is too long is cut in silence. Moments are in UTC. One picture for all reads
+/// of a transaction.
 /// A write waits a moment for another one, and a transaction whose daemon is out of reach ends by
 /// itself and frees its rows.
 const SETTINGS: &str = "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', \
-     SESSION tx_isolation = 'REPEATABLE-READ', SESSION autocommit = 1, \
+     SESSION time_zone = '+00:00', SESSION tx_isolation = 'REPEATABLE-READ', SESSION autocommit = 1, \
      SESSION innodb_lock_wait_timeout = 3, SESSION idle_transaction_timeout = 10";
 
 /// Connects to a server that is new enough.

@@ -272,10 +272,10 @@ pub(super) fn outcome_row(outcome: &Outcome) -> OutcomeRow {
         Outcome::Succeeded { created } => (word, None, None, created.map(|id| id.to_string())),
         Outcome::Failed { class, text } => {
             let class = class_name(*class).to_owned();
-            (word, Some(class), Some(bounded(text)), None)
+            (word, Some(class), Some(bounded(text).to_owned()), None)
         }
         Outcome::NeverSent => (word, None, None, None),
-        Outcome::Lost { text } => (word, None, Some(bounded(text)), None),
+        Outcome::Lost { text } => (word, None, Some(bounded(text).to_owned()), None),
     }
 }
 
@@ -299,8 +299,9 @@ pub(super) fn outcome(row: OutcomeRow) -> Result<Outcome, Unreadable> {
 /// Most bytes kept of what CloudStack says of a failure.
 const OUTCOME_TEXT_MAX: usize = 4096;
 
-fn bounded(text: &str) -> String {
-    text[..text.floor_char_boundary(OUTCOME_TEXT_MAX)].to_owned()
+/// As much of it as is kept.
+pub(super) fn bounded(text: &str) -> &str {
+    &text[..text.floor_char_boundary(OUTCOME_TEXT_MAX)]
 }
 
 const CLASSES: [FailureClass; 6] = [

@@ -7,7 +7,7 @@ use crate::model::Timestamp;
 
 /// Every migration, oldest first; its version is its position, from 1. Never edited once
 /// released: only appended to.
-const MIGRATIONS: [(&str, &str); 4] = [
+const MIGRATIONS: [(&str, &str); 6] = [
     ("tables", include_str!("../../migrations/0001_tables.sql")),
     (
         "approvals",
@@ -15,6 +15,14 @@ const MIGRATIONS: [(&str, &str); 4] = [
     ),
     ("history", include_str!("../../migrations/0003_history.sql")),
     ("rows", include_str!("../../migrations/0004_rows.sql")),
+    (
+        "old tables",
+        include_str!("../../migrations/0005_old_tables.sql"),
+    ),
+    (
+        "culprits",
+        include_str!("../../migrations/0006_culprits.sql"),
+    ),
 ];
 
 /// The schema this version writes.

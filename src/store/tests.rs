@@ -26,6 +26,7 @@ use crate::model::{
 mod desired;
 mod history;
 mod legacy;
+mod old;
 mod server;
 
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -236,6 +237,7 @@ contract! {
     history_is_bounded
     an_episode_is_read_back_as_it_was_written
     an_open_episode_knows_the_call_that_ended_it
+    who_did_it_is_asked_once_and_kept_with_the_episode
     episodes_are_bounded
     everything_that_happened_to_a_volume_is_told_in_order
     an_intent_is_read_back_as_it_was_written
@@ -264,6 +266,13 @@ contract! {
     a_row_that_cannot_be_understood_is_isolated
     a_binding_that_cannot_be_read_never_looks_unbound
     a_spec_that_cannot_be_read_has_its_file_parsed_again
+    operations_agree_with_the_journal_at_every_step
+    operations_that_are_missing_are_written_again
+    operations_go_with_their_calls
+    attachments_and_exports_are_told_as_they_are
+    rows_of_others_stay_and_what_they_claim_is_a_conflict
+    a_refused_row_is_left_out_alone
+    a_transaction_that_is_gone_is_not_gone_on_with
 }
 
 mod contract {
@@ -271,6 +280,7 @@ mod contract {
     use super::*;
 
     pub use super::history::*;
+    pub use super::old::*;
 
     pub async fn a_new_store_remembers_nothing_but_itself(store: Store) {
         let loaded = store.load().await.unwrap();
@@ -1244,7 +1254,8 @@ async fn a_migration_that_was_cut_short_is_run_again() {
         &store,
         "DELETE FROM vd_migrations; DROP TABLE vd_views; \
          ALTER TABLE vd_spec_versions DROP COLUMN owner; \
-         ALTER TABLE vd_source_files DROP COLUMN revision;",
+         ALTER TABLE vd_source_files DROP COLUMN revision; \
+         DROP INDEX vd_intents_operation; ALTER TABLE vd_intents DROP COLUMN operation;",
     )
     .await;
     store.close().await;

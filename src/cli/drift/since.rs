@@ -14,7 +14,7 @@ use crate::cli::plan::Output;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::model::Timestamp;
-use crate::plan::episode::{Ending, Episode};
+use crate::plan::episode::{Culprit, Ending, Episode};
 use crate::store::EpisodeFilter;
 
 /// What differed, for programs.
@@ -66,6 +66,7 @@ fn text(episodes: &[Episode], since: Timestamp, now: Timestamp) -> String {
         "FIELD",
         "DESIRED",
         "OBSERVED",
+        "BY",
         "LASTED",
         "ENDED",
     ];
@@ -84,6 +85,7 @@ fn text(episodes: &[Episode], since: Timestamp, now: Timestamp) -> String {
             plain(&episode.drift.field),
             plain(&episode.drift.desired),
             plain(&episode.drift.observed),
+            plain(by(episode.who.as_ref())),
             plain(self::span(until.since(episode.first_seen))),
             cell(how, style),
         ]
@@ -101,6 +103,12 @@ fn text(episodes: &[Episode], since: Timestamp, now: Timestamp) -> String {
     text + "\n"
 }
 
+/// Who brought it about.
+fn by(who: Option<&Culprit>) -> String {
+    let who = who.map(|who| format!("{}/{}", who.account, who.user));
+    who.unwrap_or_else(|| "unknown".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,12 +121,21 @@ mod tests {
             later(NOW, 31),
             Ending::Healed { intent: None },
         );
-        let open = episode("logs", later(NOW, 40));
+        let who = Culprit {
+            account: "ops".to_owned(),
+            user: "kim".to_owned(),
+            event: "VOLUME.DETACH".to_owned(),
+            at: NOW,
+        };
+        let open = Episode {
+            who: Some(who),
+            ..episode("logs", later(NOW, 40))
+        };
         let shown = text(&[open, healed.clone()], NOW, later(NOW, 60));
         let expected = "\
-FIRST SEEN             VOLUME   FIELD              DESIRED   OBSERVED               LASTED   ENDED
-2027-01-15T08:00:40Z   logs     spec.attachTo.vm   VM a      detached by somebody   20s      not yet
-2027-01-15T08:00:00Z   pg       spec.attachTo.vm   VM a      detached by somebody   31s      healed
+FIRST SEEN             VOLUME   FIELD              DESIRED   OBSERVED               BY        LASTED   ENDED
+2027-01-15T08:00:40Z   logs     spec.attachTo.vm   VM a      detached by somebody   ops/kim   20s      not yet
+2027-01-15T08:00:00Z   pg       spec.attachTo.vm   VM a      detached by somebody   unknown   31s      healed
 
 2 differences since 2027-01-15T08:00:00Z, 1 not over yet
 ";

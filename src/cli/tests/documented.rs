@@ -19,7 +19,7 @@ use crate::model::{
     Action, ByteSize, Cause, FileProblem, FileState, InstanceId, IntentId, JobId, OfferingId,
     Owner, SpecUid, VmId, VolumeId, ZoneId,
 };
-use crate::plan::episode::{Ending, Episode};
+use crate::plan::episode::{Culprit, Ending, Episode};
 use crate::reconcile::report::{FileStatus, FileVolume, HostDevice, PauseStatus, Report};
 use crate::store::{JournalRow, Settled};
 
@@ -290,7 +290,16 @@ fn episodes() -> Vec<Episode> {
         Ending::ByItself,
     ];
     let ended = ends.map(|ending| over(episode("a", NOW), later(NOW, 9), ending));
-    ended.into_iter().chain([episode("b", NOW)]).collect()
+    let explained = Episode {
+        who: Some(Culprit {
+            account: "ops".to_owned(),
+            user: "kim".to_owned(),
+            event: "VOLUME.DETACH".to_owned(),
+            at: NOW,
+        }),
+        ..episode("b", NOW)
+    };
+    ended.into_iter().chain([explained]).collect()
 }
 
 fn objects(answer: &str) -> Vec<Value> {

@@ -1,5 +1,6 @@
 //! Tables of looks, one after another, and what holds after any of them.
 
+mod own;
 mod rows;
 
 use std::fmt::Write as _;

@@ -1,9 +1,9 @@
 //! What is kept for people: episodes of drift, and the history of a volume.
 
 use super::*;
-use crate::plan::episode::{Ended, Ending, Episode, Open};
+use crate::plan::episode::{Culprit, Ended, Ending, Episode, Open};
 use crate::plan::{Drift, DriftClass};
-use crate::store::{EpisodeFilter, Happening, What};
+use crate::store::{EpisodeFilter, Happening, Unexplained, What};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(NOW.as_millis() + seconds * 1000)
@@ -21,6 +21,7 @@ fn episode(of: &str, class: DriftClass, first_seen: Timestamp) -> Episode {
         },
         first_seen,
         ended: None,
+        who: None,
     }
 }
 
@@ -110,6 +111,69 @@ pub async fn an_episode_is_read_back_as_it_was_written(store: Store) {
     let loaded = store.load().await.unwrap();
     assert_eq!(loaded.episodes, [Open::again(open, None)]);
     assert_eq!(loaded.skipped, []);
+}
+
+pub async fn who_did_it_is_asked_once_and_kept_with_the_episode(store: Store) {
+    let uid = with_spec(&store, "a").await;
+    with_spec(&store, "unbound").await;
+    let first = intent(1, "a", create());
+    store.begin(&first).await.unwrap();
+    let bound = binding(5, uid);
+    store.settle(&first, &CREATED, &bound, at(2)).await.unwrap();
+    let episodes = [
+        episode("a", DriftClass::Attachment, at(1)),
+        episode("a", DriftClass::Attachment, at(20)),
+        episode("a", DriftClass::Export, at(20)),
+        episode("a", DriftClass::Size, at(21)),
+        episode("unbound", DriftClass::Attachment, at(20)),
+    ];
+    store.put_episodes(&episodes).await.unwrap();
+    let asked = async |since| store.unexplained(at(since)).await.unwrap();
+    let ours = Some(("Create".to_owned(), at(2)));
+    let of = |index: usize, ours: Option<(String, Timestamp)>| Unexplained {
+        episode: episodes[index].key(),
+        class: episodes[index].drift.class,
+        first_seen: episodes[index].first_seen,
+        volume: bound.binding.unwrap().volume,
+        ours,
+    };
+    assert_eq!(
+        asked(0).await,
+        [of(0, None), of(1, ours.clone()), of(3, ours)],
+        "what is not CloudStack's, and what is bound to nothing, is not asked about"
+    );
+    assert_eq!(asked(21).await.len(), 1);
+
+    let culprit = Culprit {
+        account: "‘ops’".to_owned(),
+        user: "k".repeat(300),
+        event: "VOLUME.DETACH".to_owned(),
+        at: at(19),
+    };
+    let explained = [
+        (episodes[1].key(), Some(culprit.clone())),
+        (episodes[3].key(), None),
+    ];
+    for _ in 0..2 {
+        store.put_culprits(&explained).await.unwrap();
+    }
+    assert_eq!(asked(0).await, [of(0, None)]);
+    let kept = Culprit {
+        user: "k".repeat(255),
+        ..culprit
+    };
+    let ended = over(episodes[1].clone(), at(30), Ending::ByItself);
+    store.put_episodes(&[ended]).await.unwrap();
+    let told = store.episodes(&every()).await.unwrap();
+    let who = |of: &Episode| {
+        told.iter()
+            .find(|it| it.key() == of.key())
+            .unwrap()
+            .who
+            .clone()
+    };
+    assert_eq!(who(&episodes[1]), Some(kept), "it ended meanwhile");
+    assert_eq!(who(&episodes[3]), None);
 }
 
 pub async fn an_open_episode_knows_the_call_that_ended_it(store: Store) {

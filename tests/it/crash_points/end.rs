@@ -49,6 +49,7 @@ pub async fn of(rig: &mut Rig) -> End {
     rig.run_for(REST).await;
     assert_eq!(rig.transport.count(), sent, "I12: it goes on");
     rig.check_served_is_plugged();
+    rig.check_operations().await;
     let [mut done, mut failed, mut unknown] = [const { BTreeMap::new() }; 3];
     for row in rig.journal().await {
         assert!(row.settled.is_some(), "I7: {row:?} is open");

@@ -108,6 +108,7 @@ pub async fn revive(rig: &mut Rig) {
     if rig.core().is_none() {
         rig.note(|| "the daemon starts again".to_owned());
         rig.start().await;
+        rig.check_operations().await;
     }
 }
 

@@ -1,7 +1,6 @@
 //! What is told afterwards: what differed, and everything that happened to a volume.
 
 use serde_json::Value;
-use volume_daemon::sim::control::Side;
 
 use super::rig::{Rig, run, spec};
 
@@ -19,6 +18,13 @@ fn attachment(lately: &Value) -> Option<Value> {
     let first = found.next().cloned();
     assert_eq!(found.next(), None, "one only");
     first
+}
+
+/// The same, whether or not it is known yet who did it.
+fn whoever(lately: &Value) -> Option<Value> {
+    let mut episode = attachment(lately)?;
+    episode["who"].take();
+    Some(episode)
 }
 
 /// Waits until the only episode of the attachment has this end.
@@ -46,11 +52,11 @@ fn what_somebody_detached_and_the_daemon_healed_is_told_afterwards() {
         let pause = ["pause", "volume/a", "--for", "1h", "--reason", "restore"];
         let (code, said) = rig.cli(&pause).await;
         assert_eq!(code, 0, "{said}");
-        rig.detach("a", Side::Both);
+        rig.detach_as("kim", "a");
         rig.held_by("a", "Paused").await;
         let is_told = async || {
             let (code, lately) = json(&rig, &["drift", "--since", "1h"]).await;
-            attachment(&lately).filter(|_| code == 2)
+            whoever(&lately).filter(|_| code == 2)
         };
         let begun = rig.poll("told", super::rig::PATIENCE, is_told).await;
         assert_eq!(
@@ -61,7 +67,7 @@ fn what_somebody_detached_and_the_daemon_healed_is_told_afterwards() {
         rig.kill().await;
         // Without the daemon, its store tells.
         let (code, lately) = json(&rig, &["drift", "--since", "1h", "--offline"]).await;
-        assert_eq!((code, attachment(&lately)), (2, Some(begun.clone())));
+        assert_eq!((code, whoever(&lately)), (2, Some(begun.clone())));
         rig.start();
         rig.held_by("a", "Paused").await;
         let (code, said) = rig.cli(&["resume", "volume/a"]).await;
@@ -80,6 +86,15 @@ fn what_somebody_detached_and_the_daemon_healed_is_told_afterwards() {
             "{said}"
         );
 
+        let explained = async || {
+            let (_, lately) = json(&rig, &["drift", "--since", "1h"]).await;
+            attachment(&lately).filter(|it| !it["who"].is_null())
+        };
+        let patience = 2 * super::rig::PATIENCE;
+        let explained = rig.poll("who did it", patience, explained).await;
+        assert_eq!(explained["who"]["event"], "VOLUME.DETACH");
+        assert_eq!(explained["who"]["user"], "kim");
+
         rig.write("a.yaml", &spec("a", 2, ""));
         rig.grown("a", 2).await;
         for arguments in [
@@ -94,7 +109,7 @@ fn what_somebody_detached_and_the_daemon_healed_is_told_afterwards() {
                 ("Call", "create a with 1GiB"),
                 ("Binding", "bound to volume"),
                 ("Call", "(declared), took"),
-                ("Drift", "detached by somebody, not VM"),
+                ("Drift", "(by admin/kim, VOLUME.DETACH)"),
                 ("Call", "(healing), took"),
                 ("Drift", &format!("healed by call {call}")),
                 ("Spec", "spec.size 1GiB → 2GiB"),

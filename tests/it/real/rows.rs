@@ -29,15 +29,48 @@ async fn rows_and_files(mut rig: Rig, mut engine: Engine) {
     }
     let owner = rig.until("the file keeps it", |_| true).await;
     assert_eq!(owner.volumes.len(), 1);
-    engine.asks("DELETE FROM desired_volumes").await;
-    until(&rig, engine, &stands("a", "ready = 1")).await;
+    // The row is given the name, and the file may go; and nothing else happens.
+    let before = rig.tap.mutations();
+    let own = ["own", "volume/a", "--to", "db:engine"];
+    engine.asks("UPDATE desired_volumes SET vm = 'none'").await;
+    let (code, said) = rig.cli(&own).await;
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("spec.attachTo differ"), "{said}");
+    engine.asks("UPDATE desired_volumes SET vm = 'self'").await;
+    let (code, said) = rig.cli(&own).await;
+    assert_eq!(
+        (code, said.as_str()),
+        (0, "volume/a: belongs to db:engine\n")
+    );
+    let (code, said) = rig.cli(&own).await;
+    assert_eq!(
+        (code, said.as_str()),
+        (0, "volume/a: belongs to db:engine already\n")
+    );
+    rig.write("none.yaml", "# no specs\n");
+    rig.remove("a.yaml");
+    until(
+        &rig,
+        engine,
+        &stands("a", "source_state = 'Accepted' AND ready = 1"),
+    )
+    .await;
+    let (code, said) = rig.cli(&["own", "volume/b", "--to", "db:engine"]).await;
+    assert_eq!(code, 1);
+    assert!(said.contains("there is no spec b"), "{said}");
+    assert_eq!(rig.tap.mutations(), before);
+    let (_, history) = rig.cli(&["history", "volume/a"]).await;
+    assert!(history.contains("db:engine"), "{history}");
+    rig.ready("a").await;
     assert_eq!(rig.made("a"), 1);
 
     // A row that is deleted without a word stays in force.
     engine.asks(&insert("b")).await;
     until(&rig, engine, &stands("b", "ready = 1")).await;
     rig.write_marks("b").await;
-    engine.asks("DELETE FROM desired_volumes").await;
+    engine
+        .asks("DELETE FROM desired_volumes WHERE name = 'b'")
+        .await;
     let told = until(&rig, engine, &stands("b", "source_state = 'Missing'")).await;
     let told = told[0].as_deref().unwrap_or_default();
     assert!(told.contains("insert it again as it was"), "{told}");

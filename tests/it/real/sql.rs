@@ -17,7 +17,7 @@ pub enum Engine {
 }
 
 impl Engine {
-    /// Runs a statement; the texts of the first row that it finds, if it finds one.
+    /// Runs a statement; the first row that it finds, if it finds one, as a terminal would show it.
     pub async fn asks(&mut self, sql: &str) -> Option<Vec<Option<String>>> {
         let sql = AssertSqlSafe(sql.to_owned());
         macro_rules! texts {
@@ -28,7 +28,7 @@ impl Engine {
                     .expect("valid SQL")
                     .map(|row| {
                         (0..row.len())
-                            .map(|column| row.get::<Option<String>, _>(column))
+                            .map(|column| row.get_unchecked::<Option<String>, _>(column))
                             .collect()
                     })
             };
@@ -76,6 +76,19 @@ async fn lives_by_sql(rig: Rig, mut engine: Engine) {
     assert_eq!(export, &format!("migration-vol-{volume}"));
     rig.write_marks("pg-0").await;
     assert_eq!(rig.ready("pg-0").await.owner, "db:engine");
+    let old = |after| says(after).replace("2aff4799-7a2b-4c0e-9c5e-0d6f1f6f2b11", volume);
+    let found = until(rig, engine, &old("Whether a volume has come")).await;
+    assert_eq!(found[1].as_ref(), Some(device), "{found:?}");
+    let mut found = until(rig, engine, &old("What is served:")).await;
+    let port = found.remove(1);
+    assert_eq!(found, [Some(export.clone()), Some(device.clone())]);
+    assert_eq!(port.as_deref(), Some("0"), "a unix socket");
+    let found = until(rig, engine, &old("What was asked of CloudStack")).await;
+    let [_, kind, status, error, ..] = found.as_slice() else {
+        panic!("{found:?}");
+    };
+    let texts = [kind, status, error].map(|text| text.as_deref());
+    assert_eq!(texts, [Some("attach"), Some("completed"), None]);
 
     // A mistake is told, and changes nothing.
     for (wrong, message) in [
@@ -100,12 +113,19 @@ async fn lives_by_sql(rig: Rig, mut engine: Engine) {
     assert_eq!(engine.asks(says("## Move to another VM")).await, None);
     let found = until(rig, engine, &ready(2)).await;
     assert_eq!(found[1..], [None, None], "neither disk nor export here");
+    let remote = "SELECT device_path FROM device_mappings WHERE operation_mode = 'failover'";
+    let found = until(rig, engine, remote).await;
+    assert_eq!(found, [Some(format!("remote-{volume}"))]);
     assert_eq!(engine.asks(says("Back:")).await, None);
     until(rig, engine, &ready(3)).await;
     rig.check_marks("pg-0").await;
 
     assert_eq!(engine.asks(says("## Detach")).await, None);
     until(rig, engine, &ready(4)).await;
+    for table in ["device_mappings", "nbd_exports"] {
+        let count = format!("SELECT 'none' WHERE NOT EXISTS (SELECT 1 FROM {table})");
+        until(rig, engine, &count).await;
+    }
     assert_eq!(engine.asks(says("## Delete")).await, None);
     until(rig, engine, says("It is done when this finds a row:")).await;
     assert_eq!(
@@ -124,6 +144,32 @@ async fn lives_by_sql(rig: Rig, mut engine: Engine) {
 pub async fn until(rig: &Rig, engine: &mut Engine, sql: &str) -> Vec<Option<String>> {
     rig.poll(sql, PATIENCE, async || engine.asks(sql).await)
         .await
+}
+
+#[test]
+fn a_table_of_the_old_daemon_that_cannot_be_written_is_told_and_holds_up_nothing() {
+    run_within(LIFE, async {
+        let mut rig = Rig::new().await;
+        let url = format!("sqlite://{}?mode=rwc", rig.path("store.db").display());
+        let mut before = SqliteConnection::connect(&url).await.expect("a file");
+        before
+            .execute("CREATE TABLE nbd_exports (id TEXT, volume_id TEXT, export_name TEXT, status TEXT, tenant TEXT NOT NULL)")
+            .await
+            .expect("a table");
+        before.close().await.expect("closed");
+        rig.declare("a", "");
+        rig.start();
+        rig.ready("a").await;
+        rig.readyz(200).await;
+        let (code, sources) = rig.cli(&["get", "sources"]).await;
+        assert_eq!(code, 0, "{sources}");
+        for text in [sources, rig.log()] {
+            let times = text.matches("nbd_exports is not written").count();
+            assert_eq!(times, 1, "{text}");
+            assert!(text.contains("its column tenant must"), "{text}");
+        }
+        rig.finish().await;
+    });
 }
 
 /// The whole life takes several jobs, one after another.

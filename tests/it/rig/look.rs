@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Connection as _, Row as _, SqliteConnection};
 use volume_daemon::clock::Clock as _;
 use volume_daemon::model::{BootTime, ExportName, VolumeId, VolumeName};
 use volume_daemon::plan::Decision;
 use volume_daemon::reconcile::Core;
-use volume_daemon::store::{IntentFilter, JournalRow};
+use volume_daemon::store::{IntentFilter, JournalRow, Operation};
 
 use super::{Rig, START, Story};
 
@@ -74,6 +76,23 @@ impl Rig {
         store.intents(all).await.expect("a readable store")
     }
 
+    /// Asserts that `volume_operations` says what the journal says, whatever happened between them.
+    pub async fn check_operations(&self) {
+        let url = format!("sqlite://{}", self.root.path().join("store.db").display());
+        let mut reader = SqliteConnection::connect(&url).await.expect("a store");
+        let found: Vec<[Option<String>; 8]> = sqlx::query(
+            "SELECT id, type, status, volume_id, vm_id, request, response, error \
+             FROM volume_operations ORDER BY id",
+        )
+        .map(|row: SqliteRow| std::array::from_fn(|column| row.get(column)))
+        .fetch_all(&mut reader)
+        .await
+        .expect("readable");
+        let mut expected: Vec<_> = self.journal().await.iter().filter_map(line).collect();
+        expected.sort();
+        assert_eq!(found, expected, "the journal has other calls");
+    }
+
     /// The loop's view, while there is a daemon.
     pub fn core(&self) -> Option<&Core> {
         self.daemon.as_ref().map(|daemon| &daemon.core)
@@ -124,4 +143,32 @@ impl Rig {
     pub fn export_of(&self, name: &str) -> Option<ExportName> {
         self.volume_of(name).map(ExportName::default_for)
     }
+}
+
+/// What a reader of `volume_operations` is to see of a call. No rig knows its own VM beforehand.
+fn line(row: &JournalRow) -> Option<[Option<String>; 8]> {
+    let operation = Operation::of(&row.intent, row.settled.as_ref(), None)?;
+    let Operation {
+        id,
+        kind,
+        status,
+        volume,
+        vm,
+        request,
+        response,
+        error,
+        created: _,
+        completed: _,
+    } = operation;
+    let [kind, status] = [kind, status].map(|word| Some(word.to_owned()));
+    Some([
+        Some(id),
+        kind,
+        status,
+        Some(volume),
+        vm,
+        Some(request),
+        response,
+        error,
+    ])
 }

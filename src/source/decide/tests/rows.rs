@@ -4,7 +4,7 @@ use super::*;
 use crate::model::DesiredRow;
 
 /// `a` of 1 GiB: what every row has unless `more` says otherwise; an empty value is NULL.
-fn row(name: &str, more: &[(&'static str, &str)]) -> DesiredRow {
+pub(super) fn row(name: &str, more: &[(&'static str, &str)]) -> DesiredRow {
     let least = [
         ("writer", "engine"),
         ("size_gib", "1"),
@@ -31,7 +31,7 @@ impl World {
         world
     }
 
-    fn sees(&mut self, rows: Vec<DesiredRow>) -> Look {
+    pub(super) fn sees(&mut self, rows: Vec<DesiredRow>) -> Look {
         self.rows.replace(rows);
         self.look()
     }

@@ -9,7 +9,8 @@ use volume_daemon::model::action::CLAIM_TAG;
 use volume_daemon::model::{ByteSize, ExportName, VolumeId};
 use volume_daemon::reconcile::report::{Capacity, Phase, Report, VolumeStatus};
 use volume_daemon::sim::control::Side;
-use volume_daemon::sim::{Fault, Operation};
+use volume_daemon::sim::world::Work;
+use volume_daemon::sim::{Fault, Front, Operation};
 
 use super::super::client::{self, Client, Steady};
 use super::super::daemon::get;
@@ -201,6 +202,21 @@ impl Rig {
             volume: name.to_owned(),
             side,
         });
+    }
+
+    /// Detaches a volume as another user of CloudStack does, who is made for that.
+    pub fn detach_as(&self, user: &str, name: &str) {
+        let detach = |front: &mut Front| {
+            let world = front.world_mut();
+            let account = world.add_account(user, "another-key", "another-secret");
+            let work = Work::Detach {
+                volume: world.volume_called(name).ok(),
+                vm: None,
+                device: None,
+            };
+            world.submit(account, work, None, None);
+        };
+        self.sim.with(detach).expect("a world");
     }
 
     pub fn inject(&self, fault: Fault) {
