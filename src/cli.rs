@@ -27,6 +27,7 @@ mod desired;
 pub mod drift;
 pub mod get;
 pub mod history;
+pub mod import_legacy;
 pub mod offline;
 pub mod output;
 pub mod own;
@@ -127,6 +128,7 @@ enum Brief {
     Wait(wait::Args),
     Validate(validate::Args),
     Adopt(adopt::Args),
+    ImportLegacy(import_legacy::Args),
     Check(check::Args),
     Schema(schema::Args),
     Config(settings::Args),
@@ -145,7 +147,10 @@ const GROUPS: [(&str, &[&str]); 5] = [
         "Look",
         &["plan", "drift", "get", "describe", "history", "wait"],
     ),
-    ("Write specs", &["validate", "adopt", "schema"]),
+    (
+        "Write specs",
+        &["validate", "adopt", "import-legacy", "schema"],
+    ),
     (
         "Run",
         &[
@@ -197,7 +202,7 @@ fn help_template(command: &clap::Command) -> String {
                 .and_then(clap::Command::get_about)
                 .map(ToString::to_string)
                 .unwrap_or_default();
-            let _ = writeln!(text, "  {name}{member:<13}{name:#}{about}");
+            let _ = writeln!(text, "  {name}{member:<15}{name:#}{about}");
         }
     }
     text + &format!("\n{head}Global options:{head:#}\n{{options}}{{after-help}}")
@@ -290,6 +295,10 @@ async fn answer(brief: Brief, global: &Global, io: &mut Io<'_>) -> anyhow::Resul
         Brief::Describe(args) => describe::run(&args, &global.load()?, clock, io).await?,
         Brief::History(args) => history::run(&args, &global.load()?, io).await?,
         Brief::Adopt(args) => adopt::run(&args, &global.load()?, Arc::new(SystemClock), io).await?,
+        Brief::ImportLegacy(args) => {
+            let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+            import_legacy::run(&args, &global.load()?, clock, io).await?
+        }
         Brief::Check(args) => {
             let clock: Arc<dyn Clock> = Arc::new(SystemClock);
             check::run(&args, global.file(), global.load(), &clock, io).await?

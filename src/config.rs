@@ -13,6 +13,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use legacy::OldDatabase;
 pub use sections::{Api, CloudStack, Host, Log, Nbd, PaceConfig, PolicyConfig, Specs, Store};
 pub use values::{Address, Masked, Span, StoreUrl};
 

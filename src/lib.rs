@@ -14,8 +14,8 @@
 //! ```
 //!
 //! Data flows one way, and imports go down only: `model` ← `spec`, `plan` ← `cloudstack`,
-//! `host`, `nbd`, `store` ← `source`, `observe`, `act` ← `reconcile` ← `api` ← `cli`. `sim`
-//! shares nothing with the rest.
+//! `host`, `nbd`, `store` ← `source`, `observe`, `act` ← `reconcile`, `import` ← `api` ← `cli`.
+//! `sim` shares nothing with the rest.
 
 pub mod act;
 pub mod api;
@@ -24,6 +24,7 @@ pub mod clock;
 pub mod cloudstack;
 pub mod config;
 pub mod host;
+pub mod import;
 pub mod model;
 pub mod nbd;
 pub mod observe;

@@ -9,6 +9,7 @@ pub mod action;
 pub mod desired;
 pub mod export;
 pub mod ids;
+pub mod legacy;
 pub mod memory;
 pub mod observed;
 pub mod size;

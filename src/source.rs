@@ -32,7 +32,7 @@ mod watch;
 mod tests;
 
 pub use decide::{DirectoryState, Known, Look, NotHandedOver, Scan, decide, hand_over};
-pub use rows::DesiredRows;
+pub use rows::{DesiredRows, document as row_document};
 pub use watch::{Watch, Writers};
 
 use decide::{Content, Sightings};

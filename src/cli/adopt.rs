@@ -9,10 +9,10 @@ use super::offline;
 use super::output::{Exit, Failure, Io, count, line};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::import::{managed, name_for, shared_serials};
 use crate::model::action::CLAIM_TAG;
-use crate::model::desired::{NameOrId, Origin};
 use crate::model::observed::{CloudVolume, VolumeKind, VolumeState};
-use crate::model::{Serial, VmId, VolumeId, VolumeName};
+use crate::model::{Serial, VmId, VolumeName};
 use crate::plan::World;
 
 /// Prints specs for volumes that are not managed yet, as they are now
@@ -157,22 +157,19 @@ struct Found<'a> {
 
 fn sort(world: &World, wanted: impl Fn(&CloudVolume) -> bool) -> Found<'_> {
     let managed = managed(world);
-    let mut serials: BTreeMap<Serial, usize> = BTreeMap::new();
+    let twins = shared_serials(world);
     let volumes = &world.observed.cloud.volumes;
-    for id in volumes.keys() {
-        *serials.entry(Serial::of(*id)).or_default() += 1;
-    }
     let mut found = Found::default();
     for volume in volumes.values().filter(|volume| wanted(volume)) {
         let why = if volume.kind == VolumeKind::Root {
             LeftOut::Root
-        } else if managed.contains(&volume.id) {
+        } else if managed.contains_key(&volume.id) {
             LeftOut::Managed
         } else if volume.tags.contains_key(CLAIM_TAG) {
             LeftOut::Claimed
         } else if !matches!(volume.state, VolumeState::Ready | VolumeState::Allocated) {
             LeftOut::Busy
-        } else if serials[&Serial::of(volume.id)] > 1 {
+        } else if twins.contains(&Serial::of(volume.id)) {
             LeftOut::Twin
         } else {
             found.free.push(volume);
@@ -184,29 +181,6 @@ fn sort(world: &World, wanted: impl Fn(&CloudVolume) -> bool) -> Found<'_> {
         .free
         .sort_by(|one, other| (&one.name, one.id).cmp(&(&other.name, other.id)));
     found
-}
-
-/// Volumes that a spec here is about, or asks for.
-fn managed(world: &World) -> BTreeSet<VolumeId> {
-    let bound = world.memory.bindings.values().map(|bound| bound.volume);
-    let mut managed: BTreeSet<VolumeId> = bound.collect();
-    for want in world.desired.volumes.values() {
-        match &want.spec().origin {
-            Origin::Existing {
-                volume: NameOrId::Id(id),
-                ..
-            } => drop(managed.insert(*id)),
-            Origin::Existing {
-                volume: NameOrId::Name(name),
-                ..
-            } => {
-                let all = world.observed.cloud.volumes.values();
-                managed.extend(all.filter(|it| it.name == *name).map(|it| it.id));
-            }
-            Origin::Create { .. } => {}
-        }
-    }
-    managed
 }
 
 /// One spec for each volume, as it is now.
@@ -254,32 +228,6 @@ fn spec(world: &World, volume: &CloudVolume, name: &VolumeName) -> String {
         volume.size,
         volume.id,
     )
-}
-
-/// A name for the spec of a volume: its own, as far as it is allowed, with the first digits of its
-/// id if that is nothing or taken.
-fn name_for(volume: &CloudVolume, taken: &BTreeSet<VolumeName>) -> VolumeName {
-    let mut label = String::new();
-    for letter in volume.name.to_lowercase().chars() {
-        match letter {
-            'a'..='z' | '0'..='9' => label.push(letter),
-            _ if label.is_empty() || label.ends_with('-') => {}
-            _ => label.push('-'),
-        }
-    }
-    let id = volume.id.to_string();
-    let short = &id[..8];
-    let cut = |length: usize| label[..label.len().min(length)].trim_end_matches('-');
-    let candidates = [
-        cut(VolumeName::LEN_MAX).to_owned(),
-        format!("{}-{short}", cut(VolumeName::LEN_MAX - 9)),
-        format!("volume-{short}"),
-        format!("volume-{id}"),
-    ];
-    let mut names = candidates.iter().filter_map(|name| name.parse().ok());
-    names
-        .find(|name| !taken.contains(name))
-        .expect("a whole id is a name, and nobody else's")
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! A report without a daemon: reads everything once, plans, and changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use crate::host::Host;
 use crate::model::action::{CLAIM_TAG, Claim};
 use crate::model::memory::Memory;
 use crate::model::observed::{CloudVolume, Unlisted};
+use crate::model::source::DesiredRow;
 use crate::model::{
     AcceptedDocument, DesiredVolume, InstanceId, Now, Observed, Owner, Presence, SourceFile,
     SpecUid, Timestamp, VolumeId, VolumeName,
@@ -62,7 +63,9 @@ pub async fn look(config: &Config, specs: &[SpecText]) -> anyhow::Result<Seen> {
         (given(specs, &remembered.specs)?, SpecFiles::default())
     };
     let memory = remembered.memory;
-    let observed = observe(config, &memory, Arc::clone(&clock)).await?;
+    let mut observed = observe(config, bound(&memory), Arc::clone(&clock)).await?;
+    let nbd = super::run::nbd(config);
+    observed.nbd = nbd.observe(&observed.host.disks, clock.now().boot).await;
     let mut world = World {
         desired,
         observed,
@@ -102,13 +105,27 @@ pub async fn specs(config: &Config) -> anyhow::Result<Vec<DesiredVolume>> {
     Ok(remembered(config).await?.specs)
 }
 
-/// Everything outside, beside what the store holds.
+/// CloudStack and this machine, beside what the store holds. Not the NBD server: its control socket
+/// serves one client, and beside a running daemon anybody else waits there until they give up.
 ///
 /// # Errors
 /// If the store or CloudStack cannot be read.
 pub async fn world(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<World> {
+    world_with(config, BTreeSet::new(), clock).await
+}
+
+/// The same; these volumes are looked up by id, too, where no listing has them.
+///
+/// # Errors
+/// As of [`world`].
+pub async fn world_with(
+    config: &Config,
+    volumes: BTreeSet<VolumeId>,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<World> {
     let Remembered { memory, specs, .. } = remembered(config).await?;
-    let observed = observe(config, &memory, clock).await?;
+    let volumes = bound(&memory).into_iter().chain(volumes).collect();
+    let observed = observe(config, volumes, clock).await?;
     if let Err(why) = &observed.cloud.listed {
         bail!("CloudStack could not be read: {why}");
     }
@@ -135,6 +152,17 @@ pub async fn unknown_claims(
         .filter_map(|id| world.observed.cloud.volumes.get(&id))
         .filter_map(|volume| Some((claim(volume)?, volume.clone())))
         .collect())
+}
+
+/// Rows of `desired_volumes`, read from the store.
+///
+/// # Errors
+/// If the store cannot be read.
+pub async fn rows(config: &Config) -> anyhow::Result<Vec<DesiredRow>> {
+    match store(config).await? {
+        Some(store) => Ok(store.desired_rows(Extent::All).await?.rows),
+        None => Ok(Vec::new()),
+    }
 }
 
 /// Rows of the journal, read from the store.
@@ -370,18 +398,22 @@ fn next_version(
     }
 }
 
-/// Reads the host, the NBD server and CloudStack, once.
+/// The volumes that specs are bound to.
+fn bound(memory: &Memory) -> BTreeSet<VolumeId> {
+    let bindings = memory.bindings.values();
+    bindings.map(|binding| binding.volume).collect()
+}
+
+/// Reads the host and CloudStack, once; these volumes by their ids, where no listing has them.
 async fn observe(
     config: &Config,
-    memory: &Memory,
+    volumes: BTreeSet<VolumeId>,
     clock: Arc<dyn Clock>,
 ) -> anyhow::Result<Observed> {
     let mut observed = Observed::default();
     let host = Host::new(&config.host.root, config.host.vm_id);
     let begun = clock.now().boot;
     observed.host = tokio::task::spawn_blocking(move || host.scan(begun)).await?;
-    let nbd = super::run::nbd(config);
-    observed.nbd = nbd.observe(&observed.host.disks, clock.now().boot).await;
     let client = super::run::cloud(config, clock)?;
     let query = CloudQuery {
         full: true,
@@ -392,21 +424,22 @@ async fn observe(
         Ok(answer) => absorb(&mut observed.cloud, answer),
         Err(error) => observed.cloud.listed = Err(Unlisted::Failed(chain(&error))),
     }
-    let missing: Vec<VolumeId> = memory
-        .bindings
-        .values()
-        .map(|binding| binding.volume)
-        .filter(|id| !observed.cloud.volumes.contains_key(id))
+    let listed = &observed.cloud.volumes;
+    let mut missing: Vec<VolumeId> = volumes
+        .into_iter()
+        .filter(|id| !listed.contains_key(id))
         .collect();
-    if observed.cloud.listed.is_ok() && !missing.is_empty() {
+    while observed.cloud.listed.is_ok() && !missing.is_empty() {
         let query = CloudQuery {
             ids: missing,
             ..CloudQuery::default()
         };
         // What stays unread stays Unknown.
-        if let Ok(answer) = observe::cloud(&client, &query).await {
-            absorb(&mut observed.cloud, answer);
-        }
+        let Ok(mut answer) = observe::cloud(&client, &query).await else {
+            break;
+        };
+        missing = std::mem::take(&mut answer.left);
+        absorb(&mut observed.cloud, answer);
     }
     Ok(observed)
 }

@@ -1,7 +1,56 @@
 //! What an installation of the daemon before this one leaves in the environment.
 
+use std::path::{Path, PathBuf};
+
+use super::sections::key;
+use super::{Config, ConfigError, Masked};
+use crate::store::{Appliance, Location};
+
 /// The variable with its data source name, as Go's MySQL driver writes it.
 pub(super) const DSN: &str = "DATABASE_DSN";
+
+/// Where the old daemon's database is said to be; each like `store.url` or as in [`DSN`].
+#[derive(Debug, Clone, Default)]
+pub struct OldDatabase {
+    /// By an argument.
+    pub url: Option<Masked>,
+    /// In a file.
+    pub file: Option<PathBuf>,
+    /// By the old daemon's own variable.
+    pub variable: Option<Masked>,
+}
+
+impl OldDatabase {
+    /// What the old daemon's variable says.
+    #[must_use]
+    pub fn or_variable(self) -> Self {
+        let variable = std::env::var(DSN).ok().map(Masked);
+        Self { variable, ..self }
+    }
+
+    /// Where it is: as an argument or a file says, else the variable, else it is the same database as
+    /// the store's.
+    ///
+    /// # Errors
+    /// If that cannot be read, or is no place. Never repeats it: it has a password.
+    pub fn location(self, config: &Config) -> Result<Location, ConfigError> {
+        let Self {
+            url,
+            file,
+            variable,
+        } = self;
+        let (name, said) = match (&url, &file, variable) {
+            (None, None, None) => return config.store.location(),
+            (None, None, Some(variable)) => (DSN, variable),
+            (Some(_), _, _) | (_, Some(_), _) => ("--database", key(&url, &file, "--database")?),
+        };
+        let wrong = |text: String| ConfigError::Value { key: name, text };
+        let url = self::url(said.reveal()).map_err(|why| wrong(why.to_owned()))?;
+        // Nobody's part of it: it has no tables of ours.
+        Location::new(&url, Appliance::default(), Path::new("/nonexistent"))
+            .map_err(|error| wrong(error.to_string()))
+    }
+}
 
 /// Translates `user:password@tcp(host:3306)/database?parseTime=true` (go-sql-driver/mysql, "DSN").
 ///
@@ -104,6 +153,67 @@ mod tests {
             if let Err(why) = found {
                 assert!(!why.contains("secret"), "{why}");
             }
+        }
+    }
+
+    #[test]
+    fn the_old_database_is_where_it_is_said_to_be_first_and_never_shown() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("url");
+        std::fs::write(&file, "u:secret@tcp(file:3306)/x\n").expect("written");
+        let text = "[store]\nurl = \"mysql://u:secret@ours/x\"\nappliance = \"oma-1\"\n";
+        let config = Config::parse(Path::new("config.toml"), text, &[]).expect("valid");
+        let masked = |text: &str| Some(Masked(text.to_owned()));
+        let variable = masked("u:secret@tcp(variable:3306)/x");
+        let missing = dir.path().join("missing");
+        for (url, file, variable, expected) in [
+            (None, None, None, "mysql://ours/x"),
+            (None, None, variable.clone(), "mysql://variable:3306/x"),
+            (None, Some(&file), variable.clone(), "mysql://file:3306/x"),
+            (
+                masked("mysql://u:secret@url/x"),
+                None,
+                variable.clone(),
+                "mysql://url/x",
+            ),
+            (
+                masked("u:secret@tcp(dsn)/x"),
+                None,
+                variable.clone(),
+                "mysql://dsn/x",
+            ),
+            (masked("sqlite:///x.db"), None, variable.clone(), "/x.db"),
+            (
+                masked("secret"),
+                None,
+                variable.clone(),
+                "--database: is not like",
+            ),
+            (
+                masked("mysql://u:secret@url"),
+                None,
+                variable,
+                "--database: expected",
+            ),
+            (
+                None,
+                None,
+                masked("u:secret@x"),
+                "DATABASE_DSN: is not like",
+            ),
+            (None, Some(&missing), None, "cannot read"),
+        ] {
+            let database = OldDatabase {
+                url,
+                file: file.cloned(),
+                variable,
+            };
+            let said = match database.location(&config) {
+                Ok(location) => format!("{location:?}"),
+                Err(error) => crate::telemetry::chain(&error),
+            };
+            assert!(said.contains(expected), "{expected}: {said}");
+            assert!(!said.contains("secret"), "{said}");
         }
     }
 }

@@ -353,7 +353,7 @@ impl CloudStack {
     }
 }
 
-fn key(
+pub(super) fn key(
     inline: &Option<Masked>,
     file: &Option<PathBuf>,
     name: &'static str,

@@ -175,7 +175,7 @@ fn stands_alone(state: FileState) -> bool {
 ///
 /// # Errors
 /// Everything that is wrong, each with its column.
-fn document(row: &DesiredRow) -> Result<RowDocument, Vec<FileProblem>> {
+pub fn document(row: &DesiredRow) -> Result<RowDocument, Vec<FileProblem>> {
     let mut problems = Vec::new();
     let mut manifest = json!({ "apiVersion": spec::API_VERSION, "kind": "Volume", "spec": {} });
     for (column, path, spelling) in COLUMNS {

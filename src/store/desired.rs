@@ -6,9 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use super::db::{Pool, Row, Work};
+use super::db::{Pool, Row, Value, Work};
 use super::error::StoreError;
-use super::location::Appliance;
+use super::location::{Appliance, Location};
+use super::open::beside_the_daemon;
 use super::{Access, Store};
 use crate::model::DesiredRow;
 use crate::telemetry::chain;
@@ -115,6 +116,38 @@ impl Store {
         }
         tx.commit().await
     }
+}
+
+/// Adds rows to `desired_volumes`, all or none, as any other program does: beside a daemon or without
+/// one, under no lease. What is there already is never touched.
+///
+/// # Errors
+/// [`StoreError::RowTaken`] if there is a row of the name; else as
+/// [`Store::open_read_only`](super::Store::open_read_only).
+pub async fn add_rows(at: &Location, rows: &[DesiredRow]) -> Result<(), StoreError> {
+    let pool = beside_the_daemon(at).await?;
+    let mut tx = pool.begin(&at.appliance, "write desired_volumes").await?;
+    for DesiredRow { name, columns } in rows {
+        let names: String = columns.keys().map(|column| format!(", {column}")).collect();
+        let sql = format!("INSERT INTO desired_volumes (appliance, name{names}) VALUES ");
+        let values = columns.values().map(Value::from);
+        let added = tx
+            .sql(&sql)
+            .list(
+                [at.appliance.as_str().into(), name.into()]
+                    .into_iter()
+                    .chain(values),
+            )
+            .execute()
+            .await;
+        added.map_err(|error| match error.is_unique_violation() {
+            true => StoreError::RowTaken { name: name.clone() },
+            false => error,
+        })?;
+    }
+    tx.commit().await?;
+    pool.close().await;
+    Ok(())
 }
 
 /// Whatever a row holds, as text: SQLite lets anything stand in any column.

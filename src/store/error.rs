@@ -156,6 +156,12 @@ pub enum StoreError {
         /// What does not agree.
         problem: String,
     },
+    /// A row that was to be added to `desired_volumes` is there: look at what it says.
+    #[error("desired_volumes has a row {name} already, which was not there a moment ago")]
+    RowTaken {
+        /// Its name.
+        name: String,
+    },
     /// Anything else the database refused: do what the hint says.
     #[error("could not {doing}: {hint}")]
     Failed {

@@ -95,15 +95,7 @@ impl Store {
     /// As [`Store::open`]; [`StoreError::OlderSchema`] where a migration would be needed, and
     /// [`StoreError::CannotOpen`] where a log is left that cannot be read without making a file.
     pub async fn open_read_only(at: &Location) -> Result<Self, StoreError> {
-        let pool = match &at.place {
-            Place::File(path) => Pool::Sqlite(connect_reading(path).await?),
-            Place::Server(server) => Pool::MariaDb(connect_server(server).await?),
-            Place::Memory => {
-                return Err(StoreError::Url {
-                    problem: "a store in memory has nothing to read".to_owned(),
-                });
-            }
-        };
+        let pool = to_read(at).await?;
         schema::check(&pool, &at.appliance).await?;
         let instance = instance(&pool, &at.appliance).await?;
         Ok(Self {
@@ -115,6 +107,39 @@ impl Store {
             replaced: CancellationToken::new(),
             operations: operations::Standing::default(),
         })
+    }
+}
+
+/// Opens an existing store as other programs do: to write rows of theirs. Takes no lock, migrates
+/// nothing and makes no store.
+pub(super) async fn beside_the_daemon(at: &Location) -> Result<Pool, StoreError> {
+    let pool = match &at.place {
+        Place::File(path) => {
+            File::open(path).map_err(|error| StoreError::opening(path, error))?;
+            let options = SqliteConnectOptions::new()
+                .filename(path)
+                .synchronous(SqliteSynchronous::Full);
+            Pool::Sqlite(connect(options).await?)
+        }
+        Place::Server(server) => Pool::MariaDb(connect_server(server).await?),
+        Place::Memory => return Err(nothing_to_share()),
+    };
+    schema::check(&pool, &at.appliance).await?;
+    Ok(pool)
+}
+
+/// Opens a database, of whatever it is, to read it and no more.
+pub(super) async fn to_read(at: &Location) -> Result<Pool, StoreError> {
+    match &at.place {
+        Place::File(path) => connect_reading(path).await.map(Pool::Sqlite),
+        Place::Server(server) => connect_server(server).await.map(Pool::MariaDb),
+        Place::Memory => Err(nothing_to_share()),
+    }
+}
+
+fn nothing_to_share() -> StoreError {
+    StoreError::Url {
+        problem: "a store in memory has nothing to read".to_owned(),
     }
 }
 

@@ -25,6 +25,7 @@ use crate::model::{
 
 mod desired;
 mod history;
+mod legacy;
 mod old;
 mod server;
 

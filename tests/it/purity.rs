@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Modules that only compute.
-const PURE: [&str; 3] = ["model", "spec", "plan"];
+const PURE: [&str; 4] = ["model", "spec", "plan", "import"];
 
 /// What a pure module must not name.
 const IMPURE: [&str; 8] = [
@@ -20,7 +20,7 @@ const LAYERS: [&[&str]; 9] = [
     // Serves the descriptor that the host proved.
     &["nbd"],
     &["source", "observe", "act"],
-    &["reconcile"],
+    &["reconcile", "import"],
     // Settings are those of the planner and of the loop.
     &["config"],
     &["api"],

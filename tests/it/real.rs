@@ -13,6 +13,7 @@ mod daemon;
 mod foreign;
 mod hands_off;
 mod history;
+mod import;
 mod mariadb;
 mod odd_files;
 mod outage;

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::*;
 use crate::model::memory::{Binding, Memory};
 use crate::model::observed::{Attachment, CloudView, HostView, Observed};
-use crate::model::{BootTime, ByteSize, InstanceId, Reading, SpecUid, ZoneId};
+use crate::model::{BootTime, ByteSize, InstanceId, Reading, SpecUid, VolumeId, ZoneId};
 use crate::plan::Desired;
 use crate::spec;
 
@@ -128,23 +128,4 @@ fn what_is_not_ours_to_offer_is_left_out_and_counted() {
         (LeftOut::Twin, 2),
     ];
     assert_eq!(found.left_out, BTreeMap::from(expected));
-}
-
-#[test]
-fn every_name_becomes_one_that_is_allowed_and_free() {
-    let mut taken = BTreeSet::new();
-    for (n, name, expected) in [
-        (1, "pgtest2-disk-0", "pgtest2-disk-0"),
-        (2, "PGtest2_disk.0", "pgtest2-disk-0-00000002"),
-        (3, "--- Daten (neu) ---", "daten-neu"),
-        (4, "数据", "volume-00000004"),
-        (5, "", "volume-00000005"),
-        (6, &"x".repeat(200), &"x".repeat(63)),
-        (7, &"x".repeat(200), &format!("{}-00000007", "x".repeat(54))),
-        (8, &format!("{}-y", "x".repeat(62)), &"x".repeat(62)),
-    ] {
-        let name = name_for(&volume(n, name, None), &taken);
-        assert_eq!(name.as_str(), expected);
-        taken.insert(name);
-    }
 }

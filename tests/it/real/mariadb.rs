@@ -25,7 +25,7 @@ pub fn remember_in(rig: &Rig, database: &Database) {
 }
 
 /// Asserts that nothing that was said shows the password, as it is or as it stands in the URL.
-fn hides_password(what: &str, text: &str) {
+pub fn hides_password(what: &str, text: &str) {
     for secret in [PASSWORD, "tr0ub4dor"] {
         assert!(!text.contains(secret), "the password is in {what}: {text}");
     }

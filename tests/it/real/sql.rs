@@ -41,7 +41,7 @@ impl Engine {
 }
 
 /// The statement that follows a heading, or a sentence, of the document.
-fn statement<'a>(document: &'a str, after: &str) -> &'a str {
+pub fn statement<'a>(document: &'a str, after: &str) -> &'a str {
     let (_, rest) = document.split_once(after).expect(after);
     let (_, rest) = rest.split_once("```sql\n").expect("SQL");
     rest.split_once("```").expect("closed").0
