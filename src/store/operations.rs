@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
-use super::db::{Row, Value, Work};
+use super::db::{Value, Work};
 use super::journal::{JournalRow, Settled};
 use super::old::{Named, Table, VOLUME, moment};
 use super::rows;
@@ -362,19 +362,12 @@ impl Store {
             self.left_out(&tx.recover(error).await?);
             return Ok(false);
         }
-        // The range is there for SQLite: it would rather look at every row of ours than for 200 ids.
-        let [first, last] = [ids().min(), ids().max()].map(|id| id.map(|id| id.to_string()));
-        tx.sql(
-            "UPDATE vd_intents SET operation = ? WHERE appliance = ? AND operation IS NULL \
-             AND id >= ? AND id <= ? AND id IN ",
-        )
-        .bind(WRITTEN)
-        .mine()
-        .bind(first)
-        .bind(last)
-        .list(ids().map(|id| id.to_string().into()))
-        .execute()
-        .await?;
+        tx.sql("UPDATE vd_intents SET operation = ? WHERE appliance = ? AND id IN ")
+            .bind(WRITTEN)
+            .mine()
+            .list(ids().map(|id| id.to_string().into()))
+            .execute()
+            .await?;
         Ok(true)
     }
 
@@ -390,18 +383,17 @@ impl Store {
     pub(super) async fn prune(&self, tx: &mut Work, before: Timestamp) -> Result<(), StoreError> {
         let read = tx
             .sql(
-                "SELECT id, settled_at FROM vd_intents WHERE appliance = ? AND settled_at < ? \
+                "SELECT id FROM vd_intents WHERE appliance = ? AND settled_at < ? \
                  ORDER BY settled_at LIMIT 200",
             )
             .mine()
             .bind(before.as_millis())
             .rows()
             .await?;
-        let ended = |row: &Row| row.read::<(String, i64)>().ok();
-        let Some((_, last)) = read.last().and_then(ended) else {
-            return Ok(());
-        };
         let ids: Vec<String> = read.iter().filter_map(|row| row.text(0)).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
         if self.old()?.operations.is_ok() {
             tx.save().await?;
             let ours = ids.iter().filter_map(|id| id.parse().ok());
@@ -409,10 +401,8 @@ impl Store {
                 self.left_out(&tx.recover(error).await?);
             }
         }
-        // As above.
-        tx.sql("DELETE FROM vd_intents WHERE appliance = ? AND settled_at <= ? AND id IN ")
+        tx.sql("DELETE FROM vd_intents WHERE appliance = ? AND id IN ")
             .mine()
-            .bind(last)
             .list(ids.into_iter().map(Value::from))
             .execute()
             .await?;
