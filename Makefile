@@ -33,7 +33,7 @@ volume-daemon keeps CloudStack volumes, their attachments and their NBD exports 
   make seed SEED=n   tells the story of one random history (make test tries $(SEEDS) of them)
   make point POINT="move dies 17"   tells the story of one trouble at one point of a scenario
   make lint     format, clippy, documentation, dependencies and licences, generated files
-  make bench    how long plans, full looks and spec files take, and what the simulator costs
+  make bench    how long plans, full looks, spec files and the store take, and what the simulator costs
   make build    the release binary: $(TARGET_DIR)/release/volume-daemon
   make fmt      formats the code
   make schema   writes schema/volume.schema.json and docs/spec.md anew, after a change of the spec's types
@@ -107,7 +107,7 @@ $(CARGO_DENY):
 	@rm -rf $(TOOLS_DIR)/build
 
 bench:
-	@.ci/need $(BUILD_NEEDS)
+	@.ci/need $(BUILD_NEEDS) mariadbd=mariadb-server-core
 	$(CARGO) bench --locked
 
 build:
