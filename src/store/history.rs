@@ -1,6 +1,7 @@
 //! Everything that happened to one volume, as far as it is remembered. For people.
 
 use serde::{Deserialize, Serialize};
+use sha1::{Digest as _, Sha1};
 
 use super::db::Work;
 use super::episodes::{self, EpisodeFilter};
@@ -50,6 +51,8 @@ pub struct SpecVersion {
     pub generation: Generation,
     /// Who wrote it; `None`: that was not recorded then.
     pub owner: Option<Owner>,
+    /// SHA-1 of what it says, in hexadecimal: equal specs have equal hashes, on every appliance.
+    pub hash: String,
     /// What it says.
     pub manifest: serde_json::Value,
 }
@@ -88,6 +91,12 @@ pub struct PauseNote {
     pub everything: bool,
     /// Why, in their words; may be empty.
     pub reason: String,
+}
+
+/// The hash of a manifest, whose keys are sorted.
+fn hash(manifest: &str) -> String {
+    let bytes = Sha1::digest(manifest);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// How many calls, and how many approvals, are told of one volume.
@@ -153,6 +162,7 @@ async fn versions(tx: &mut Work, name: &VolumeName) -> Result<Vec<Happening>, St
             what: What::Accepted(SpecVersion {
                 generation: rows::generation(generation)?,
                 owner: owner.map_err(|error| error.to_string())?,
+                hash: hash(&manifest),
                 manifest: rows::json(&manifest)?,
             }),
         })
