@@ -133,6 +133,7 @@ fn what_somebody_detached_and_the_daemon_healed_is_told_afterwards() {
                 ("Drift", &format!("healed by call {call}")),
                 ("Spec", "spec.size 1GiB → 2GiB"),
                 ("Call", "1GiB to 2GiB"),
+                ("Drift", "status.capacity.export: healed"),
             ] {
                 let found = rest
                     .lines()
