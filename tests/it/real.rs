@@ -25,3 +25,4 @@ mod soak;
 mod specs;
 mod sql;
 mod tap;
+mod two;
