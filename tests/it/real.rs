@@ -19,6 +19,7 @@ mod odd_files;
 mod outage;
 mod rig;
 mod rows;
+mod rows_on_a_server;
 mod secrets;
 mod serving;
 mod soak;
