@@ -1,4 +1,4 @@
-//! The HTTP interface: shows what the loop knows, pauses it, and lets pass what it holds back.
+//! The HTTP interface: shows what the loop knows, pauses it, lets pass what it holds back, and takes specs.
 //!
 //! Listens on loopback or a unix socket only; the configuration refuses anything else.
 
@@ -6,12 +6,13 @@ pub mod approve;
 pub mod history;
 pub mod owner;
 pub mod pause;
+pub mod specs;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Query, State};
+use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -27,14 +28,15 @@ use crate::model::observed::ServedExport;
 use crate::model::{ExportName, Reading, VolumeName};
 use crate::nbd::ExportServer;
 use crate::reconcile::run::Question;
-use crate::reconcile::specs::HandOver;
+use crate::reconcile::specs::Ask;
+use crate::spec::{FILE_BYTES_MAX, Problems};
 use crate::store::{IntentFilter, StoreError};
 use crate::telemetry::chain;
 
 /// What requests are answered from.
 struct Shared<T, E> {
     questions: mpsc::Sender<Question>,
-    specs: mpsc::Sender<HandOver>,
+    specs: mpsc::Sender<Ask>,
     hands: Arc<Hands<T, E>>,
 }
 
@@ -50,19 +52,32 @@ impl<T, E> Clone for Shared<T, E> {
 
 /// An error in the shape of RFC 9457, with the member `error` that old clients read.
 #[derive(Debug, Serialize)]
-struct Problem {
+struct Problem<'a> {
     title: &'static str,
     status: u16,
     detail: String,
     error: String,
+    /// Of a spec that is not valid: each mistake.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problems: Option<&'a Problems>,
 }
 
 fn problem(status: StatusCode, title: &'static str, detail: String) -> Response {
+    problem_of_spec(status, title, detail, None)
+}
+
+fn problem_of_spec(
+    status: StatusCode,
+    title: &'static str,
+    detail: String,
+    problems: Option<&Problems>,
+) -> Response {
     let body = Problem {
         title,
         status: status.as_u16(),
         error: detail.clone(),
         detail,
+        problems,
     };
     let mut response = (status, axum::Json(body)).into_response();
     response.headers_mut().insert(
@@ -113,7 +128,7 @@ impl Listener {
 pub async fn serve<T, E>(
     listener: Listener,
     questions: mpsc::Sender<Question>,
-    specs: mpsc::Sender<HandOver>,
+    specs: mpsc::Sender<Ask>,
     hands: Arc<Hands<T, E>>,
     stop: CancellationToken,
 ) -> std::io::Result<()>
@@ -160,6 +175,14 @@ where
             post(pause::pause::<T, E>).delete(pause::resume::<T, E>),
         )
         .route("/api/v1/owner", post(owner::hand_over::<T, E>))
+        .route("/api/v1/specs", get(specs::all::<T, E>))
+        .route(
+            "/api/v1/specs/{name}",
+            get(specs::one::<T, E>)
+                .put(specs::put::<T, E>)
+                .delete(specs::delete::<T, E>)
+                .layer(DefaultBodyLimit::max(FILE_BYTES_MAX)),
+        )
         .route("/api/v1/approvals", post(approve::approve::<T, E>))
         .fallback(|| async {
             problem(

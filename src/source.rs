@@ -1,4 +1,5 @@
-//! Where desired state comes from: a watched directory of spec files, and rows of `desired_volumes`.
+//! Where desired state comes from: a watched directory of spec files, rows of `desired_volumes`, and
+//! calls of the API.
 //!
 //! ```text
 //!  directory ─► files (read in full) ─┐
@@ -15,7 +16,8 @@
 //! in force what it said before. A document is gone only if its file was read without it, or
 //! if the file was missing from two complete readings, some time apart, of a directory that
 //! has other spec files and is on the same file system as when the file was last seen. What a row
-//! declared is gone only if the row says so; a row that is not there any more is an accident.
+//! declared is gone only if the row says so; a row that is not there any more is an accident. What the
+//! API was told is stored and nowhere else, so it is gone only if the API is told that, too.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,7 +33,9 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-pub use decide::{DirectoryState, Known, Look, NotHandedOver, Scan, decide, hand_over};
+pub use decide::{
+    DirectoryState, Known, Look, NotHandedOver, Refused, Scan, decide, delete, hand_over, put,
+};
 pub use rows::{DesiredRows, document as row_document};
 pub use watch::{Watch, Writers};
 

@@ -78,7 +78,7 @@ pub use old::OldTable;
 pub use operations::Operation;
 pub use plans::PlanNote;
 pub use rows::Skipped;
-pub use specs::Accepted;
+pub use specs::{Accepted, SpecPresence, StoredSpec};
 pub use status::{StatusRow, Telling};
 
 use db::{Pool, Work};

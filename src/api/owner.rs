@@ -11,7 +11,7 @@ use super::{Shared, no_store, problem, stopping};
 use crate::cloudstack::Transport;
 use crate::model::{Owner, VolumeName};
 use crate::nbd::ExportServer;
-use crate::reconcile::specs::{HandOver, OwnError};
+use crate::reconcile::specs::{Ask, OwnError};
 use crate::source::NotHandedOver;
 
 /// Asks for a spec to belong to another writer.
@@ -20,7 +20,7 @@ use crate::source::NotHandedOver;
 pub struct OwnRequest {
     /// Which spec.
     pub volume: VolumeName,
-    /// Whose it is to be: `file:` and its path, or `db:` and the writer of its row.
+    /// Whose it is to be: `file:` and its path, `db:` and the writer of its row, or `api`.
     pub to: Owner,
 }
 
@@ -41,7 +41,7 @@ pub(super) async fn hand_over<T: Transport, E: ExportServer>(
     Json(OwnRequest { volume, to }): Json<OwnRequest>,
 ) -> Response {
     let (answer, done) = oneshot::channel();
-    let ask = HandOver {
+    let ask = Ask::HandOver {
         name: volume.clone(),
         to: to.clone(),
         answer,
@@ -59,9 +59,9 @@ pub(super) async fn hand_over<T: Transport, E: ExportServer>(
         Ok(Err(OwnError::NotHandedOver(why))) => {
             let status = match why {
                 NotHandedOver::NoSpec(_) => StatusCode::NOT_FOUND,
-                NotHandedOver::NotWritten { .. } | NotHandedOver::Differs { .. } => {
-                    StatusCode::CONFLICT
-                }
+                NotHandedOver::Abandoned(_)
+                | NotHandedOver::NotWritten { .. }
+                | NotHandedOver::Differs { .. } => StatusCode::CONFLICT,
             };
             problem(status, "not handed over", why.to_string())
         }

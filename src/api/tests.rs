@@ -1,3 +1,5 @@
+mod specs;
+
 use std::path::Path;
 
 use serde_json::Value;
@@ -27,8 +29,20 @@ impl Answer {
 }
 
 async fn get(socket: &Path, path: &str) -> Answer {
+    send(socket, &format!("GET {path}"), "", "").await
+}
+
+/// Sends a body of this type, if it has one.
+async fn send(socket: &Path, what: &str, kind: &str, body: &str) -> Answer {
     let mut stream = UnixStream::connect(socket).await.expect("it listens");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let kind = match kind {
+        "" => String::new(),
+        kind => format!("Content-Type: {kind}\r\n"),
+    };
+    let request = format!(
+        "{what} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{kind}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
     stream.write_all(request.as_bytes()).await.expect("sent");
     let mut text = String::new();
     stream.read_to_string(&mut text).await.expect("answered");

@@ -14,11 +14,12 @@ use crate::model::Owner;
 #[command(after_help = "\
 A name belongs to who declared it first; what others write of it is a Conflict. To hand it over, let
 the new owner write the same as the old one, run this, and take it away from the old one. Both may
-write it for as long as you like: only its owner is heard.
+write it for as long as you like: only its owner is heard. The API takes over what is in force.
 
 Examples:
   volume-daemon own volume/pgtest2-disk-0 --to db:engine       to a row of desired_volumes
   volume-daemon own volume/pgtest2-disk-0 --to file:pg.yaml    back to a file in specs.dir
+  volume-daemon own volume/pgtest2-disk-0 --to api             to calls of the API
   volume-daemon get sources                                    who writes what, and conflicts
 
 Exit codes: 0 it belongs to them now, 1 the daemon did not answer, or they do not write the same,
@@ -27,14 +28,14 @@ pub struct Args {
     /// Which spec
     #[arg(value_name = "volume/NAME")]
     target: Target,
-    /// Its new owner: file:PATH, or db:WRITER
+    /// Its new owner: file:PATH, db:WRITER, or api
     #[arg(long, value_name = "OWNER", value_parser = owner)]
     to: Owner,
 }
 
 fn owner(text: &str) -> Result<Owner, String> {
     Owner::try_from(text.to_owned())
-        .map_err(|_| "expected file:PATH, or db: and the writer of its row".to_owned())
+        .map_err(|_| "expected file:PATH, db: and the writer of its row, or api".to_owned())
 }
 
 /// Runs the subcommand.
@@ -48,7 +49,7 @@ pub async fn run(args: &Args, config: &Config, io: &mut Io<'_>) -> anyhow::Resul
             let path = config.specs.dir.join(Path::new(path));
             Owner::File(path.display().to_string())
         }
-        Owner::Db(writer) => Owner::Db(writer.clone()),
+        Owner::Db(_) | Owner::Api => args.to.clone(),
     };
     let request = OwnRequest {
         volume: args.target.name().clone(),

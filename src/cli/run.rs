@@ -28,7 +28,7 @@ use crate::nbd::{NbdAddress, Qsd, QsdConfig};
 use crate::plan::{Desired, Policy, SourceHealth};
 use crate::reconcile::blame::explain_drift;
 use crate::reconcile::run::{Loop, Question};
-use crate::reconcile::specs::{HandOver, SpecsTask};
+use crate::reconcile::specs::{Ask, SpecsTask};
 use crate::reconcile::told::keep_told;
 use crate::reconcile::{Core, Event, FilesNews, Pace};
 use crate::store::{HOLD, LEASE, Loaded, RENEW, Store};
@@ -394,7 +394,7 @@ async fn keep_lease<T, E>(
 async fn serve_api<T, E>(
     listener: Listener,
     questions: mpsc::Sender<Question>,
-    specs: mpsc::Sender<HandOver>,
+    specs: mpsc::Sender<Ask>,
     hands: Arc<Hands<T, E>>,
     stop: CancellationToken,
 ) where

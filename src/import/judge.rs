@@ -232,7 +232,7 @@ impl<'a> Judge<'a> {
         let spec = self.facts.world.desired.volumes.get(name);
         spec.is_none_or(|spec| match &spec.owner {
             Owner::Db(writer) => writer.to_string() == WRITER,
-            Owner::File(_) => false,
+            Owner::File(_) | Owner::Api => false,
         })
     }
 }

@@ -175,7 +175,12 @@ pub enum Owner {
     File(String),
     /// A row of `desired_volumes`, by who writes it.
     Db(Writer),
+    /// Calls of the API.
+    Api,
 }
+
+/// How the API is written as an owner.
+const API: &str = "api";
 
 /// Who writes rows of `desired_volumes`: 1-63 letters, digits, dots, hyphens and underscores.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -210,19 +215,23 @@ impl fmt::Display for Owner {
         match self {
             Self::File(path) => write!(f, "file:{path}"),
             Self::Db(writer) => write!(f, "db:{writer}"),
+            Self::Api => f.write_str(API),
         }
     }
 }
 
 /// Text that names no owner.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("expected an owner like file:/etc/volume-daemon/specs/a.yaml or db:engine, got {0:?}")]
+#[error("expected an owner like file:/etc/volume-daemon/specs/a.yaml, db:engine or api, got {0:?}")]
 pub struct InvalidOwner(pub String);
 
 impl TryFrom<String> for Owner {
     type Error = InvalidOwner;
 
     fn try_from(text: String) -> Result<Self, InvalidOwner> {
+        if text == API {
+            return Ok(Self::Api);
+        }
         if let Some(path) = text.strip_prefix("file:") {
             return Ok(Self::File(path.to_owned()));
         }
@@ -275,6 +284,7 @@ impl DesiredVolume {
             (_, Presence::Abandoned { .. }) => None,
             (Owner::File(path), Presence::Declared) => Some(Place::File(path)),
             (Owner::Db(_), Presence::Declared) => Some(Place::Row(self.name().as_str())),
+            (Owner::Api, Presence::Declared) => Some(Place::Api(self.name().as_str())),
         }
     }
 }
@@ -298,12 +308,17 @@ mod tests {
 
     #[test]
     fn owners_read_back_and_nothing_else_is_one() {
-        for text in ["file:/specs/a.yaml", "db:engine", "db:oma-1.migrate_2"] {
+        for text in [
+            "file:/specs/a.yaml",
+            "db:engine",
+            "db:oma-1.migrate_2",
+            "api",
+        ] {
             let owner = Owner::try_from(text.to_owned());
             assert_eq!(owner.map(String::from).as_deref(), Ok(text));
         }
         let long = format!("db:{}", "x".repeat(64));
-        for text in ["db:", "db:a b", "api", "db:\u{e9}", &long] {
+        for text in ["db:", "db:a b", "api:", "API", "db:\u{e9}", &long] {
             assert!(Owner::try_from(text.to_owned()).is_err(), "{text}");
         }
     }

@@ -1,4 +1,5 @@
-//! What watched spec files and rows of `desired_volumes` say, and what follows from it for the store.
+//! Where specs are written, what watched files and rows of `desired_volumes` say, and what follows from
+//! it for the store.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,29 +11,39 @@ use super::desired::{Owner, VolumeDocument};
 use super::ids::VolumeName;
 use super::time::Timestamp;
 
-/// Where a spec is written. A row stands for a file with one document.
+/// Where a spec is written. A row stands for a file with one document, and so does what the API was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place<'a> {
     /// A watched file, by its path.
     File(&'a str),
     /// A row of `desired_volumes`, by its name, which need not be valid.
     Row(&'a str),
+    /// The store itself, by the spec's name: the API was told, and it is written nowhere else.
+    Api(&'a str),
 }
 
 /// How a row is told from a file where paths are written.
 const ROW: &str = "row:";
 
+/// The same for what the API was told.
+const API: &str = "api:";
+
 impl<'a> Place<'a> {
     /// Reads what [`Place::path`] writes.
     pub fn of(path: &'a str) -> Self {
-        path.strip_prefix(ROW).map_or(Self::File(path), Self::Row)
+        match (path.strip_prefix(ROW), path.strip_prefix(API)) {
+            (Some(name), _) => Self::Row(name),
+            (None, Some(name)) => Self::Api(name),
+            (None, None) => Self::File(path),
+        }
     }
 
-    /// The path under which its status is kept: a row's is `row:` and its name.
+    /// The path under which its status is kept: `row:` or `api:` and the name, but for a file.
     pub fn path(self) -> String {
         match self {
             Self::File(path) => path.to_owned(),
             Self::Row(name) => format!("{ROW}{name}"),
+            Self::Api(name) => format!("{API}{name}"),
         }
     }
 
@@ -41,6 +52,7 @@ impl<'a> Place<'a> {
         match self {
             Self::File(_) => "file",
             Self::Row(_) => "row",
+            Self::Api(_) => "API spec",
         }
     }
 }
@@ -50,6 +62,7 @@ impl fmt::Display for Place<'_> {
         match self {
             Self::File(path) => f.write_str(path),
             Self::Row(name) => write!(f, "the row {name} of desired_volumes"),
+            Self::Api(_) => f.write_str("the API"),
         }
     }
 }
@@ -90,7 +103,7 @@ impl DesiredRow {
     ];
 }
 
-/// How a spec file, or a row, stands.
+/// How a spec file, a row, or a spec of the API, stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum FileState {
     /// What it says is in force.
@@ -190,14 +203,14 @@ impl fmt::Display for FileProblem {
     }
 }
 
-/// A spec file, or a row, as it was last judged.
+/// A spec file, a row, or a spec of the API, as it was last judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceFile {
     /// Its path, see [`Place::path`]; the identity.
     pub path: String,
-    /// SHA-1 of its bytes when last read, in hexadecimal; empty if never read.
+    /// SHA-1 of its bytes when last read, in hexadecimal; empty if never read, or to be judged again.
     pub hash: String,
-    /// `st_dev` of the directory in which it was last seen; 0 for a row.
+    /// `st_dev` of the directory in which it was last seen; 0 unless it is a file.
     pub device: u64,
     /// The revision that the row had when it was judged, if its writer counts; `None` for a file.
     pub revision: Option<i64>,
@@ -256,6 +269,8 @@ mod tests {
             Place::File("/specs/a.yaml"),
             Place::Row("a"),
             Place::Row("/specs/a.yaml"),
+            Place::Api("a"),
+            Place::Row("api:a"),
         ] {
             assert_eq!(Place::of(&place.path()), place);
         }

@@ -47,7 +47,7 @@ pub struct Freeze {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     /// Those of specs that are written in files: the directory is not believed, which says nothing
-    /// about rows.
+    /// about rows, or about what the API was told.
     Files,
     /// Everybody's.
     Everything,
@@ -58,7 +58,7 @@ impl Freeze {
     pub fn covers(&self, want: &DesiredVolume) -> bool {
         match (self.scope, &want.owner) {
             (Scope::Everything, _) | (Scope::Files, Owner::File(_)) => true,
-            (Scope::Files, Owner::Db(_)) => false,
+            (Scope::Files, Owner::Db(_) | Owner::Api) => false,
         }
     }
 

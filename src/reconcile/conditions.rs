@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::memory::FailureClass;
-use crate::model::{DesiredVolume, FileState, Now, Presence, Timestamp, VolumeName};
+use crate::model::{DesiredVolume, FileState, Now, Owner, Presence, Timestamp, VolumeName};
 use crate::plan::{Decision, SourceHealth, VolumePlan};
 
 use super::report::{Condition, Truth, VolumeStatus};
@@ -106,17 +106,20 @@ fn spec_current(want: &DesiredVolume, facts: &Facts<'_>) -> Claim {
             "Abandoned",
             "it is not written anywhere any more; write it again to keep it".to_owned(),
         ),
-        (Presence::Declared, doubtful @ (SourceHealth::Unread | SourceHealth::Suspect(_)), _) => (
-            Truth::Unknown,
-            "SourceSuspect",
-            format!(
-                "the spec directory cannot be believed: {}; {in_force}",
-                doubtful.doubt().unwrap_or_default()
-            ),
-        ),
-        (Presence::Declared, SourceHealth::Sound, Some(file))
-            if file.state != FileState::Accepted =>
+        // What the API was told does not depend on what can be read.
+        (Presence::Declared, doubtful @ (SourceHealth::Unread | SourceHealth::Suspect(_)), _)
+            if want.owner != Owner::Api =>
         {
+            (
+                Truth::Unknown,
+                "SourceSuspect",
+                format!(
+                    "the spec directory cannot be believed: {}; {in_force}",
+                    doubtful.doubt().unwrap_or_default()
+                ),
+            )
+        }
+        (Presence::Declared, _, Some(file)) if file.state != FileState::Accepted => {
             let more = match file.problems.len() {
                 0 | 1 => String::new(),
                 all => format!(
@@ -136,7 +139,7 @@ fn spec_current(want: &DesiredVolume, facts: &Facts<'_>) -> Claim {
                 format!("{first}{more}; {in_force}"),
             )
         }
-        (Presence::Declared, SourceHealth::Sound, Some(_) | None) => (
+        (Presence::Declared, _, Some(_) | None) => (
             Truth::True,
             "Accepted",
             format!("what {} says is in force", want.owner),

@@ -77,7 +77,7 @@ impl Core {
         let counts = |want: &DesiredVolume| {
             let is_read = match want.owner {
                 Owner::File(_) => *files == SourceHealth::Sound,
-                Owner::Db(_) => *files != SourceHealth::Unread,
+                Owner::Db(_) | Owner::Api => *files != SourceHealth::Unread,
             };
             is_read && !freeze.is_some_and(|freeze| freeze.covers(want))
         };

@@ -7,7 +7,7 @@ use crate::model::{BootTime, DesiredVolume, FileState, Now, Place, SourceFile};
 
 use super::report::{FileStatus, FileVolume};
 
-/// Every spec file and row that is there, or owns something.
+/// Every spec file and row that is there, or owns something, and every spec of the API.
 #[derive(Debug, Clone, Default)]
 pub struct SpecFiles {
     /// When the directory was last read in full, in this run.
@@ -53,7 +53,7 @@ impl SpecFiles {
     pub(super) fn of(&self, want: &DesiredVolume) -> Option<&SourceFile> {
         match want.place()? {
             Place::File(path) => self.files.get(path),
-            row @ Place::Row(_) => self.files.get(&row.path()),
+            other @ (Place::Row(_) | Place::Api(_)) => self.files.get(&other.path()),
         }
     }
 
@@ -89,10 +89,12 @@ impl SpecFiles {
     }
 }
 
-/// Whether it was read whenever the directory was. Rows are read when they change.
+/// Whether it was read whenever the directory was. Rows are read when they change, and the API is not
+/// read at all.
 fn is_read(file: &SourceFile) -> bool {
-    if let Place::Row(_) = Place::of(&file.path) {
-        return false;
+    match Place::of(&file.path) {
+        Place::File(_) => {}
+        Place::Row(_) | Place::Api(_) => return false,
     }
     match file.state {
         FileState::Accepted

@@ -1,28 +1,31 @@
 //! Keeps what is asked for up to date: looks at the spec files and the rows of `desired_volumes`,
-//! stores what they say, and only then tells the loop.
+//! stores what they say, and only then tells the loop. What the API is asked goes through here, too,
+//! since nobody else knows who owns what.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::act::Hands;
 use crate::clock::sleep;
 use crate::model::{
-    BootTime, DesiredVolume, FileState, Owner, Presence, SourceChange, SourceFile, VolumeName,
+    BootTime, DesiredVolume, FileState, Presence, SourceChange, SourceFile, VolumeName,
 };
 use crate::plan::{Desired, SourceHealth};
-use crate::source::{
-    DesiredRows, DirectoryState, Known, NotHandedOver, SpecDirectory, Watch, Writers, hand_over,
-};
+use crate::source::{DesiredRows, DirectoryState, Known, SpecDirectory, Watch, Writers};
 use crate::store::{Extent, RowReading, Store, StoreError};
 use crate::telemetry::chain;
 
 use super::core::Event;
 use super::files::FilesNews;
+
+mod asked;
+
+pub use asked::{Ask, Done, OwnError, SpecError};
 
 /// How often the directory is looked at without an event: inotify cannot see everything.
 const RESCAN: Duration = Duration::from_secs(30);
@@ -51,28 +54,6 @@ pub struct SpecsTask {
     health: Option<SourceHealth>,
     /// Whether something was stored since the loop last heard of what is asked for.
     is_untold: bool,
-}
-
-/// Asks for a spec to belong to another writer.
-#[derive(Debug)]
-pub struct HandOver {
-    /// Which.
-    pub name: VolumeName,
-    /// Whose it is to be.
-    pub to: Owner,
-    /// Whether it was somebody else's before, or why it was not done.
-    pub answer: oneshot::Sender<Result<bool, OwnError>>,
-}
-
-/// Why a spec does not belong to another writer now.
-#[derive(Debug, thiserror::Error)]
-pub enum OwnError {
-    /// That could change the volume.
-    #[error(transparent)]
-    NotHandedOver(#[from] NotHandedOver),
-    /// It could not be stored.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 /// What the loop has to hear of.
@@ -110,7 +91,7 @@ impl SpecsTask {
         mut self,
         hands: Arc<Hands<T, E>>,
         events: mpsc::Sender<Event>,
-        mut asked: mpsc::Receiver<HandOver>,
+        mut asked: mpsc::Receiver<Ask>,
         stop: CancellationToken,
     ) {
         let mut watch = Watch::new(self.directory.path());
@@ -149,11 +130,7 @@ impl SpecsTask {
             tokio::select! {
                 () = watch.changed() => {}
                 rows = changed_rows(&hands.store) => self.take_in(rows),
-                Some(HandOver { name, to, answer }) = asked.recv() => {
-                    let done = self.hand_over(&hands, &writers, &name, &to).await;
-                    // Whoever asked may be gone.
-                    let _ = answer.send(done);
-                }
+                Some(ask) = asked.recv() => self.answer(ask, &hands, &writers, &events).await,
                 () = sleep(pause.min(self.rows_due(&hands))) => {}
                 () = stop.cancelled() => return,
             }
@@ -277,36 +254,6 @@ impl SpecsTask {
                 "marks of changed rows could not be taken away; tried again with the next look"
             ),
         }
-    }
-
-    /// Lets a spec belong to another writer, who must write the same by now.
-    async fn hand_over<T, E>(
-        &mut self,
-        hands: &Hands<T, E>,
-        writers: &Writers,
-        name: &VolumeName,
-        to: &Owner,
-    ) -> Result<bool, OwnError> {
-        self.take_in(hands.store.desired_rows(Extent::All).await?);
-        let now = hands.clock.now();
-        let mut scan = self.directory.read(&self.files, writers, now).await;
-        scan.rows = self.rows.scan(&self.files);
-        let known = Known {
-            files: &self.files,
-            specs: &self.specs,
-            bindings: &BTreeMap::new(),
-        };
-        let Some(document) = hand_over(known, &scan, name, to)? else {
-            return Ok(false);
-        };
-        let change = SourceChange {
-            accepted: vec![document],
-            ..SourceChange::default()
-        };
-        let accepted = hands.store.accept(&change, now.wall).await?;
-        self.take_over(change, accepted.volumes);
-        self.is_untold = true;
-        Ok(true)
     }
 
     fn take_over(&mut self, change: SourceChange, accepted: Vec<DesiredVolume>) {

@@ -12,6 +12,7 @@ use crate::model::{
 };
 use crate::spec::Parsed;
 
+mod asked;
 mod missing;
 mod own;
 mod status;
@@ -20,6 +21,7 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
+pub use asked::{Refused, delete, put};
 pub use own::{NotHandedOver, hand_over};
 
 use missing::Missing;
@@ -206,7 +208,7 @@ pub fn decide(known: Known<'_>, scan: &Scan, sightings: &Sightings, now: Now) ->
     }
 }
 
-/// One file or row: what the store says it owns, and what it says itself.
+/// One place: what the store says it owns, and what it says itself.
 struct File<'a> {
     stored: BTreeSet<&'a VolumeName>,
     written: Written<'a>,
@@ -247,13 +249,15 @@ impl<'a> File<'a> {
 
 type Files<'a> = BTreeMap<Place<'a>, File<'a>>;
 
-/// Every file and row that is there, was judged before, or owns something.
+/// Every place that is there, was judged before, or owns something.
 fn files<'a>(known: Known<'a>, scan: &'a Scan) -> Files<'a> {
     // What could not be looked for is taken to be there.
     let unseen = |place| {
         let is_read = match place {
             Place::File(_) => scan.listing.is_ok(),
             Place::Row(_) => scan.rows.is_some(),
+            // Only the store has it: a call puts it there, and a call takes it away.
+            Place::Api(_) => false,
         };
         File {
             stored: BTreeSet::new(),
@@ -337,6 +341,7 @@ fn accepted(known: Known<'_>, files: &Files<'_>, verdict: &Verdict<'_>) -> Vec<A
             let owner = match (place, written.writer) {
                 (_, Some(writer)) => Owner::Db(writer.clone()),
                 (Place::File(path) | Place::Row(path), None) => Owner::File(path.to_owned()),
+                (Place::Api(_), None) => Owner::Api,
             };
             let stands = |stored: &&DesiredVolume| {
                 stored.presence == Presence::Declared
@@ -357,7 +362,8 @@ fn accepted(known: Known<'_>, files: &Files<'_>, verdict: &Verdict<'_>) -> Vec<A
 }
 
 /// Names that nothing writes any more: their file was read without them, or counts as gone, or their
-/// row says so. A row that is not there any more is an accident, and never counts as gone.
+/// row says so. A row that is not there any more is an accident, and never counts as gone; what the API
+/// was told is gone by a call only.
 fn abandoned(
     known: Known<'_>,
     files: &Files<'_>,

@@ -269,6 +269,8 @@ fn read_again(files: &mut [SourceFile], specs: &[Row], skipped: &[Skipped]) {
         .filter_map(|row| match Owner::try_from(row.text(3)?).ok()? {
             Owner::File(path) => Some(path),
             Owner::Db(_) => Some(Place::Row(&row.text(0)?).path()),
+            // Only the API can say it again.
+            Owner::Api => None,
         })
         .collect();
     for file in files {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::db::{Columns, Row};
 use super::journal::{JournalRow, Settled};
+use super::specs::{SpecPresence, StoredSpec};
 use crate::model::action::Mark;
 use crate::model::desired::Generation;
 use crate::model::memory::{
@@ -93,6 +94,24 @@ pub(super) fn desired(row: SpecRow) -> Result<DesiredVolume, Unreadable> {
             },
             other => return Err(format!("abandoned is 0 or 1, not {other}")),
         },
+    })
+}
+
+/// Reads `name, owner, generation, abandoned, manifest`.
+pub(super) fn stored_spec(
+    row: (String, String, i64, i64, String),
+) -> Result<StoredSpec, Unreadable> {
+    let (name, owner, generation, abandoned, manifest) = row;
+    Ok(StoredSpec {
+        name: parse(&name)?,
+        owner: Owner::try_from(owner).map_err(text)?,
+        generation: self::generation(generation)?,
+        presence: match abandoned {
+            0 => SpecPresence::Declared,
+            1 => SpecPresence::Abandoned,
+            other => return Err(format!("abandoned is 0 or 1, not {other}")),
+        },
+        manifest: json(&manifest)?,
     })
 }
 

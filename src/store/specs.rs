@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::Store;
 use super::StoreError;
 use super::db::Work;
 use super::rows::{self, Head, Skipped, Unreadable};
+use crate::model::desired::Generation;
 use crate::model::{
-    AcceptedDocument, DesiredVolume, Presence, SourceChange, SourceFile, SpecUid, Timestamp,
+    AcceptedDocument, DesiredVolume, Owner, Presence, SourceChange, SourceFile, SpecUid, Timestamp,
     VolumeName,
 };
 
@@ -21,6 +23,31 @@ pub struct Accepted {
     pub volumes: Vec<DesiredVolume>,
     /// Those whose stored row cannot be understood; they are left as they were.
     pub skipped: Vec<Skipped>,
+}
+
+/// A spec as it is stored, for people and other programs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StoredSpec {
+    /// Its name.
+    pub name: VolumeName,
+    /// Whose it is, or was.
+    pub owner: Owner,
+    /// Which version it is.
+    pub generation: Generation,
+    /// Whether it is in force.
+    pub presence: SpecPresence,
+    /// What it says, as it was written.
+    pub manifest: serde_json::Value,
+}
+
+/// Whether a stored spec is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SpecPresence {
+    /// It is.
+    Declared,
+    /// It is gone; its reclaim policy takes over.
+    Abandoned,
 }
 
 /// Most versions of a spec that are kept, for people.
@@ -72,6 +99,31 @@ impl Store {
         }
         tx.commit().await?;
         Ok(result)
+    }
+
+    /// Every spec, or the one of this name, in order of names. Also those that this version cannot act
+    /// upon; a row that cannot be read at all is left out.
+    ///
+    /// # Errors
+    /// Only if the database cannot be read.
+    pub async fn specs(&self, name: Option<&VolumeName>) -> Result<Vec<StoredSpec>, StoreError> {
+        const ALL: &str = "SELECT name, owner, generation, abandoned, manifest FROM vd_specs \
+                           WHERE appliance = ? ORDER BY name";
+        const ONE: &str = "SELECT name, owner, generation, abandoned, manifest FROM vd_specs \
+                           WHERE appliance = ? AND name = ?";
+        let mut tx = self.read("read specs").await?;
+        let read = match name {
+            None => tx.sql(ALL).mine(),
+            Some(name) => tx.sql(ONE).mine().bind(name.as_str()),
+        };
+        let read = read.rows().await?;
+        tx.commit().await?;
+        let mut skipped = Vec::new();
+        let specs = rows::each("vd_specs", &read, &mut skipped, rows::stored_spec);
+        for Skipped { key, reason, .. } in skipped {
+            tracing::warn!(volume.name = key, "its spec cannot be shown: {reason}");
+        }
+        Ok(specs)
     }
 
     /// Records how much time has counted, in all, towards the grace periods of abandoned

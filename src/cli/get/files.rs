@@ -54,9 +54,15 @@ pub(super) fn summary(files: &[FileStatus], wide: bool, reading: Reading) -> Str
     if files.is_empty() {
         return "no spec files, no rows\n".to_owned();
     }
-    let is_row = |file: &&FileStatus| matches!(Place::of(&file.path), Place::Row(_));
-    let rows = files.iter().filter(is_row).count();
-    let counted = [(files.len() - rows, "spec file"), (rows, "row")];
+    let mut counted = [(0, "spec file"), (0, "row"), (0, "API spec")];
+    for file in files {
+        let kind = match Place::of(&file.path) {
+            Place::File(_) => 0,
+            Place::Row(_) => 1,
+            Place::Api(_) => 2,
+        };
+        counted[kind].0 += 1;
+    }
     let counted = counted.into_iter().filter(|(many, _)| *many > 0);
     let counted: Vec<String> = counted.map(|(many, what)| count(many, what)).collect();
     let mut text = counted.join(", ");

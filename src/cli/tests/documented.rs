@@ -13,6 +13,7 @@ use super::super::fixture::{
 };
 use super::super::history::tests::everything as everything_that_happened;
 use super::*;
+use crate::api::specs::SpecAnswer;
 use crate::model::action::{Claim, Mark};
 use crate::model::memory::{FailureClass, Intent, Outcome, Progress};
 use crate::model::{
@@ -21,7 +22,8 @@ use crate::model::{
 };
 use crate::plan::episode::{Culprit, Ending, Episode};
 use crate::reconcile::report::{FileStatus, FileVolume, HostDevice, PauseStatus, Report};
-use crate::store::{JournalRow, Settled};
+use crate::reconcile::specs::Done;
+use crate::store::{JournalRow, Settled, SpecPresence, StoredSpec};
 
 const DOCUMENT: &str = include_str!("../../../docs/output.md");
 
@@ -347,4 +349,28 @@ async fn every_member_of_an_answer_is_documented_and_no_others() {
         compare(section, &objects(&out));
     }
     compare("status", &[serde_json::to_value(&report).expect("JSON")]);
+}
+
+#[test]
+fn the_specs_and_what_calls_do_to_them_are_documented() {
+    let json = |answer: serde_json::Result<Value>| answer.expect("it is JSON");
+    let name: crate::model::VolumeName = "a".parse().expect("a name");
+    let stored = StoredSpec {
+        name: name.clone(),
+        owner: Owner::Api,
+        generation: 1,
+        presence: SpecPresence::Declared,
+        manifest: serde_json::json!({ "kind": "Volume" }),
+    };
+    compare("specs", &[json(serde_json::to_value(stored))]);
+    let answer = SpecAnswer {
+        name,
+        owner: Owner::Api,
+        generation: 1,
+        result: Done::Created,
+    };
+    compare(
+        "specs: PUT and DELETE",
+        &[json(serde_json::to_value(answer))],
+    );
 }

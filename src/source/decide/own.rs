@@ -1,8 +1,11 @@
-//! Hands a spec over from one writer to another while both of them write it.
+//! Hands a spec over from one writer to another while both of them write it. The API takes over what is
+//! in force, so nobody has to write it twice.
 
 use super::{Document, Known, Scan, Written, files};
 use crate::model::desired::VolumeSpec;
-use crate::model::{AcceptedDocument, Owner, Place, Presence, VolumeName};
+use crate::model::{
+    AcceptedDocument, DesiredVolume, Owner, Place, Presence, SourceChange, SourceFile, VolumeName,
+};
 
 /// Why a spec is not handed over.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -10,6 +13,9 @@ pub enum NotHandedOver {
     /// Nobody ever declared it.
     #[error("there is no spec {0}")]
     NoSpec(VolumeName),
+    /// It is not in force, so there is nothing to take over.
+    #[error("{0} is abandoned: volume-daemon apply -f declares it anew")]
+    Abandoned(VolumeName),
     /// The new owner does not write it, or not so that it is valid.
     #[error(
         "{to} has no valid document of {name} yet: let it write what {from} says; both are Conflict \
@@ -41,7 +47,8 @@ pub enum NotHandedOver {
     },
 }
 
-/// What has to be accepted for `to` to own `name`; `None` if it does already.
+/// What has to be stored for `to` to own `name`; `None` if it does already. `manifest` is what is stored
+/// of it.
 ///
 /// # Errors
 /// If that could change the volume, or somebody else would own it after the next look.
@@ -50,8 +57,9 @@ pub fn hand_over(
     scan: &Scan,
     name: &VolumeName,
     to: &Owner,
-) -> Result<Option<AcceptedDocument>, NotHandedOver> {
-    let Some(want) = known.specs.get(name) else {
+    manifest: Option<serde_json::Value>,
+) -> Result<Option<SourceChange>, NotHandedOver> {
+    let (Some(want), Some(manifest)) = (known.specs.get(name), manifest) else {
         return Err(NotHandedOver::NoSpec(name.clone()));
     };
     let from = want.owner.clone();
@@ -61,11 +69,17 @@ pub fn hand_over(
     let place = match to {
         Owner::File(path) => Place::File(path),
         Owner::Db(_) => Place::Row(name.as_str()),
+        Owner::Api => {
+            return match want.presence {
+                Presence::Declared => Ok(Some(taken_over(known, want, manifest))),
+                Presence::Abandoned { .. } => Err(NotHandedOver::Abandoned(name.clone())),
+            };
+        }
     };
     let is_theirs = |written: &&Document<'_>| match (to, written.writer) {
         (Owner::File(_), None) => true,
         (Owner::Db(writer), Some(theirs)) => theirs == writer,
-        (Owner::File(_), Some(_)) | (Owner::Db(_), None) => false,
+        (Owner::File(_), Some(_)) | (Owner::Db(_), None) | (Owner::Api, _) => false,
     };
     let files = files(known, scan);
     let written = match files.get(&place).map(|file| &file.written) {
@@ -85,11 +99,35 @@ pub fn hand_over(
             fields,
         });
     }
-    Ok(Some(AcceptedDocument {
-        document: written.document.clone(),
-        manifest: written.manifest.clone(),
-        owner: to,
+    Ok(Some(SourceChange {
+        accepted: vec![AcceptedDocument {
+            document: written.document.clone(),
+            manifest: written.manifest.clone(),
+            owner: to,
+        }],
+        ..SourceChange::default()
     }))
+}
+
+/// What is in force, in the name of the API. Where it is written now is judged anew, though nothing in
+/// there changed: it is a conflict from now on.
+fn taken_over(known: Known<'_>, want: &DesiredVolume, manifest: serde_json::Value) -> SourceChange {
+    let written = want
+        .place()
+        .and_then(|place| known.files.get(&place.path()));
+    let anew = |file: &SourceFile| SourceFile {
+        hash: String::new(),
+        ..file.clone()
+    };
+    SourceChange {
+        accepted: vec![AcceptedDocument {
+            document: want.document.clone(),
+            manifest,
+            owner: Owner::Api,
+        }],
+        files: written.map(anew).into_iter().collect(),
+        ..SourceChange::default()
+    }
 }
 
 /// What two specs do not ask alike.

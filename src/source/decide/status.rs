@@ -1,4 +1,4 @@
-//! The status of each file: how it stands, and what a person should know.
+//! The status of each place: how it stands, and what a person should know.
 
 use std::collections::BTreeSet;
 
@@ -32,7 +32,8 @@ impl Rows<'_> {
                 Scanned::File(scanned) => self.listed(place, scanned, before),
                 Scanned::Row(scanned) => self.row_says(place, scanned, before),
                 Scanned::Nothing if owns => (FileState::Missing, self.missing(place)),
-                Scanned::Nothing => {
+                Scanned::Stored if owns => self.valid(place),
+                Scanned::Nothing | Scanned::Stored => {
                     change.forgotten.extend(before.map(|_| path));
                     continue;
                 }
@@ -65,6 +66,7 @@ impl Rows<'_> {
                     .get(path)
                     .map_or(Scanned::Nothing, Scanned::File),
             },
+            Place::Api(_) => Scanned::Stored,
             Place::Row(name) => match &self.scan.rows {
                 None => Scanned::Unread,
                 Some(rows) => rows.get(name).map_or(Scanned::Nothing, Scanned::Row),
@@ -144,15 +146,16 @@ impl Rows<'_> {
             .collect()
     }
 
-    /// The file system on which a file was last seen; 0 for a row.
+    /// The file system on which a file was last seen; 0 for all else.
     fn device(&self, place: Place<'_>, scanned: Scanned<'_>, before: Option<&SourceFile>) -> u64 {
         let seen = match (place, &self.scan.listing) {
             (Place::File(_), Ok(listing)) => listing.device,
-            (Place::File(_), Err(_)) | (Place::Row(_), _) => 0,
+            (Place::File(_), Err(_)) | (Place::Row(_) | Place::Api(_), _) => 0,
         };
         match (scanned, before) {
             (Scanned::Nothing, Some(before)) => before.device,
-            (Scanned::Nothing | Scanned::Unread | Scanned::File(_) | Scanned::Row(_), _) => seen,
+            (Scanned::Nothing | Scanned::Unread | Scanned::Stored, _)
+            | (Scanned::File(_) | Scanned::Row(_), _) => seen,
         }
     }
 }
@@ -166,6 +169,8 @@ enum Scanned<'a> {
     Nothing,
     File(&'a ScannedFile),
     Row(&'a ScannedRow),
+    /// What is stored is all that there is of it.
+    Stored,
 }
 
 impl<'a> Scanned<'a> {
@@ -174,7 +179,7 @@ impl<'a> Scanned<'a> {
         let hash = match self {
             Self::File(file) => file.hash.as_str(),
             Self::Row(row) => row.hash.as_str(),
-            Self::Unread | Self::Nothing => "",
+            Self::Unread | Self::Nothing | Self::Stored => "",
         };
         let before = before.map_or("", |before| before.hash.as_str());
         if hash.is_empty() { before } else { hash }
@@ -183,7 +188,7 @@ impl<'a> Scanned<'a> {
     fn revision(self, before: Option<&SourceFile>) -> Option<i64> {
         match self {
             Self::Row(row) => row.revision,
-            Self::File(_) | Self::Unread | Self::Nothing => before?.revision,
+            Self::File(_) | Self::Unread | Self::Nothing | Self::Stored => before?.revision,
         }
     }
 }

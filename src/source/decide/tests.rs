@@ -1,5 +1,6 @@
 //! Tables of looks, one after another, and what holds after any of them.
 
+mod asked;
 mod own;
 mod rows;
 
@@ -178,6 +179,7 @@ impl World {
             let owner = match volume.place() {
                 Some(Place::File(path)) => path.trim_start_matches("/specs/"),
                 Some(Place::Row(_)) => "row",
+                Some(Place::Api(_)) => "api",
                 None => "-",
             };
             let _ = write!(text, "{name}:{owner} ");

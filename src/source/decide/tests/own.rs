@@ -1,5 +1,7 @@
 //! Handing a spec over: by whom it is written afterwards, and that nothing else changes.
 
+use serde_json::Value;
+
 use super::rows::row;
 use super::*;
 use crate::source::decide::own::{NotHandedOver, hand_over};
@@ -10,14 +12,12 @@ impl World {
         let to = Owner::try_from(to.to_owned()).expect("an owner");
         let scan = self.scan();
         let name = "a".parse().expect("a name");
-        let document = hand_over(self.known(), &scan, &name, &to)?;
-        let is_news = document.is_some();
-        self.store(&SourceChange {
-            accepted: document.into_iter().collect(),
-            ..SourceChange::default()
-        });
+        // The tests that store what was written are of the store.
+        let stored = self.specs.contains_key(&name).then_some(Value::Null);
+        let change = hand_over(self.known(), &scan, &name, &to, stored)?;
+        self.store(change.as_ref().unwrap_or(&SourceChange::default()));
         self.look();
-        Ok(is_news)
+        Ok(change.is_some())
     }
 }
 
@@ -53,6 +53,55 @@ fn who_writes_the_same_may_take_a_spec_over_and_the_other_may_leave() {
     world.sees(Vec::new());
     assert_eq!(world.specs(), "a:a.yaml z:a.yaml");
     assert_eq!(world.states(), "a.yaml:Accepted");
+}
+
+#[test]
+fn the_api_takes_over_what_is_in_force_and_gives_it_back() {
+    let mut world = World::with(&[("a.yaml", &yaml("a=1 b=1"))]);
+    assert_eq!(world.hands_over("api"), Ok(true));
+    assert_eq!(
+        (world.specs().as_str(), world.generation("a")),
+        ("a:api b:a.yaml", 1)
+    );
+    assert_eq!(
+        world.states(),
+        "a.yaml:Conflict api:a:Conflict",
+        "said though nothing in the file changed"
+    );
+    assert_eq!(world.hands_over("api"), Ok(false), "again");
+    world.write("a.yaml", &yaml("a=2 b=2"));
+    world.look();
+    assert_eq!(
+        (world.generation("a"), world.generation("b")),
+        (1, 1),
+        "not heard any more"
+    );
+    let why = world
+        .hands_over("file:/specs/a.yaml")
+        .expect_err("it says something else");
+    assert!(why.to_string().contains("and its size differ"), "{why}");
+
+    world.sees(vec![row("a", &[])]);
+    assert_eq!(world.hands_over("db:engine"), Ok(true));
+    assert_eq!(world.specs(), "a:row b:a.yaml");
+    assert_eq!(world.hands_over("api"), Ok(true), "from a row");
+    assert_eq!(
+        world.states(),
+        "a.yaml:Conflict api:a:Conflict row:a:Conflict"
+    );
+
+    world.write("a.yaml", &yaml("a=1 b=2"));
+    world.sees(Vec::new());
+    assert_eq!(world.hands_over("file:/specs/a.yaml"), Ok(true), "and back");
+    assert_eq!(world.specs(), "a:a.yaml b:a.yaml");
+    assert_eq!(world.states(), "a.yaml:Accepted");
+
+    world.write("a.yaml", &yaml("b=2"));
+    world.look();
+    let why = world
+        .hands_over("api")
+        .expect_err("there is nothing to take over");
+    assert!(why.to_string().starts_with("a is abandoned"), "{why}");
 }
 
 #[test]
