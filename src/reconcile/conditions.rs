@@ -100,25 +100,23 @@ fn ready(planned: &VolumePlan, status: &VolumeStatus) -> Claim {
 /// Whether what is in force is what its source says now.
 fn spec_current(want: &DesiredVolume, facts: &Facts<'_>) -> Claim {
     let in_force = format!("generation {} stays in force", want.generation);
-    let (status, reason, message) = match (want.presence, facts.sources, facts.file) {
+    let doubt = match (&want.owner, facts.sources) {
+        (Owner::File(_), of_files) => of_files.doubt(),
+        (Owner::Db(_), SourceHealth::Unread) => SourceHealth::Unread.doubt(),
+        // Neither depends on a directory.
+        (Owner::Db(_), SourceHealth::Sound | SourceHealth::Suspect(_)) | (Owner::Api, _) => None,
+    };
+    let (status, reason, message) = match (want.presence, doubt, facts.file) {
         (Presence::Abandoned { .. }, _, _) => (
             Truth::False,
             "Abandoned",
             "it is not written anywhere any more; write it again to keep it".to_owned(),
         ),
-        // What the API was told does not depend on what can be read.
-        (Presence::Declared, doubtful @ (SourceHealth::Unread | SourceHealth::Suspect(_)), _)
-            if want.owner != Owner::Api =>
-        {
-            (
-                Truth::Unknown,
-                "SourceSuspect",
-                format!(
-                    "the spec directory cannot be believed: {}; {in_force}",
-                    doubtful.doubt().unwrap_or_default()
-                ),
-            )
-        }
+        (Presence::Declared, Some(doubt), _) => (
+            Truth::Unknown,
+            "SourceSuspect",
+            format!("the specs cannot be believed: {doubt}; {in_force}"),
+        ),
         (Presence::Declared, _, Some(file)) if file.state != FileState::Accepted => {
             let more = match file.problems.len() {
                 0 | 1 => String::new(),

@@ -238,6 +238,13 @@ mod tests {
         let (truth, reason, text) = spec_current(&core);
         assert_eq!((truth, reason.as_str()), (Truth::Unknown, "SourceSuspect"));
         assert!(text.contains("it is empty"), "{text}");
+        // A row, or what the API was told, does not depend on a directory.
+        for owner in [Owner::Db("engine".parse().expect("a writer")), Owner::Api] {
+            let mut doubtful = desired([DesiredVolume { owner, ..want(1) }]);
+            doubtful.files = SourceHealth::Suspect("it is empty".to_owned());
+            core.handle(Event::Desired(doubtful), now(6000));
+            assert_eq!(spec_current(&core).0, Truth::True);
+        }
 
         let mut gone = want(1);
         gone.presence = Presence::Abandoned {
