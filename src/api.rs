@@ -7,6 +7,7 @@ pub mod history;
 pub mod owner;
 pub mod pause;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -22,7 +23,8 @@ use tokio_util::sync::CancellationToken;
 use crate::act::Hands;
 use crate::cloudstack::Transport;
 use crate::config::Address;
-use crate::model::VolumeName;
+use crate::model::observed::ServedExport;
+use crate::model::{ExportName, Reading, VolumeName};
 use crate::nbd::ExportServer;
 use crate::reconcile::run::Question;
 use crate::reconcile::specs::HandOver;
@@ -149,6 +151,7 @@ where
         .route("/readyz", get(readyz::<T, E>))
         .route("/api/v1/status", get(status::<T, E>))
         .route("/api/v1/intents", get(intents::<T, E>))
+        .route("/api/v1/served", get(served::<T, E>))
         .route("/api/v1/episodes", get(history::episodes::<T, E>))
         .route("/api/v1/history", get(history::history::<T, E>))
         .route("/api/v1/plans", get(history::plans::<T, E>))
@@ -220,6 +223,42 @@ async fn status<T, E>(State(shared): State<Shared<T, E>>) -> Response {
         Ok(report) => axum::Json(report).into_response(),
         Err(response) => response,
     }
+}
+
+/// What the NBD server serves, as the daemon last saw it. Its control socket has room for one, so
+/// whoever else wants to know asks here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Served {
+    /// How long ago it was asked, in milliseconds.
+    pub age_ms: u64,
+    /// What it serves.
+    pub exports: BTreeMap<ExportName, ServedExport>,
+}
+
+async fn served<T, E>(State(shared): State<Shared<T, E>>) -> Response {
+    let view = match ask(&shared.questions, Question::Served).await {
+        Ok(view) => view,
+        Err(response) => return response,
+    };
+    let age = shared.hands.clock.now().boot.since(view.begun);
+    match view.exports {
+        Reading::Present(exports) => axum::Json(Served {
+            age_ms: u64::try_from(age.as_millis()).unwrap_or(u64::MAX),
+            exports,
+        })
+        .into_response(),
+        Reading::Absent => no_server("it serves nothing that can be listed".to_owned()),
+        Reading::Unknown(why) => no_server(why),
+    }
+}
+
+fn no_server(why: String) -> Response {
+    problem(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "NBD server unavailable",
+        why,
+    )
 }
 
 #[derive(Debug, Deserialize)]

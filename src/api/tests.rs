@@ -7,7 +7,7 @@ use tokio::net::UnixStream;
 use super::*;
 use crate::act::fake::{FakeCloud, FakeNbd, hands};
 use crate::model::memory::Memory;
-use crate::model::{InstanceId, Now};
+use crate::model::{InstanceId, Now, Observed};
 use crate::nbd::Withdrawn;
 use crate::plan::{Guard, Plan, Policy};
 use crate::reconcile::run::Health;
@@ -59,6 +59,7 @@ fn answer_questions(mut questions: mpsc::Receiver<Question>, health: Option<Heal
                 Question::Report(to) => drop(to.send(empty_report())),
                 Question::Health(to) => drop(to.send(health.clone())),
                 Question::Frozen(to) => drop(to.send(None)),
+                Question::Served(to) => drop(to.send(Observed::default().nbd)),
                 Question::Sights(..)
                 | Question::Resync
                 | Question::Pause(..)

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::offline::{self, Seen, SpecText};
 use super::output::{self, Io};
+use crate::api::Served;
 use crate::api::approve::{ApproveAnswer, ApproveRequest};
 use crate::api::history::Planned;
 use crate::api::owner::{OwnRequest, Owned};
@@ -204,6 +205,14 @@ impl Client {
     /// If it does not say anything, or nothing that can be understood.
     pub async fn report(&self) -> Result<Report, ClientError> {
         self.get("api/v1/status", &[]).await
+    }
+
+    /// What the NBD server serves, as the daemon last saw it.
+    ///
+    /// # Errors
+    /// As [`Client::report`], and if it could not be asked.
+    pub async fn served(&self) -> Result<Served, ClientError> {
+        self.get("api/v1/served", &[]).await
     }
 
     /// The daemon's journal, newest first.

@@ -32,7 +32,7 @@ Kinds:
   intents   the journal of calls that change something in CloudStack, newest first
   exports   what the NBD server serves, whoever made it so
   devices   the disks of this machine, and whose they are
-  sources   what the daemon sees the world through, and how each spec file stands
+  sources   what the daemon sees the world through, and how each spec file and row stands
 
 Examples:
   volume-daemon get volumes                       one line for each spec
@@ -344,7 +344,7 @@ fn sources_in<'a>(args: &Args, report: &'a Report) -> Result<Vec<&'a SourceStatu
         None => Ok(all.iter().collect()),
         Some(name) => match all.iter().find(|source| source.name == name) {
             Some(source) => Ok(vec![source]),
-            None => Err(not_found("source or spec file", name, known)),
+            None => Err(not_found("source, spec file or row", name, known)),
         },
     }
 }

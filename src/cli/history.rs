@@ -38,9 +38,10 @@ pub struct Args {
     /// Which volume
     #[arg(value_name = "volume/NAME")]
     target: Target,
-    /// Only what differs between these two versions of its spec
+    /// Only what differs between these two versions of its spec: their numbers, or the beginnings of
+    /// their hashes
     #[arg(long, num_args = 2, value_names = ["A", "B"])]
-    diff: Option<Vec<Generation>>,
+    diff: Option<Vec<String>>,
     /// How to show it
     #[arg(short, long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -91,27 +92,14 @@ struct Difference {
 }
 
 impl Difference {
-    fn between(history: &[Happening], pair: &[Generation]) -> Result<Self, Failure> {
-        let [from, to] = *pair else {
+    fn between(history: &[Happening], pair: &[String]) -> Result<Self, Failure> {
+        let [from, to] = pair else {
             unreachable!("clap takes two values");
         };
-        let version = |wanted| {
-            let found = versions(history).find(|version| version.generation == wanted);
-            found.ok_or_else(|| {
-                let kept: Vec<String> = versions(history)
-                    .map(|version| version.generation.to_string())
-                    .collect();
-                Failure {
-                    message: format!("version {wanted} of its spec is not kept"),
-                    hint: Some(format!("these are: {}", kept.join(", "))),
-                    exit: Exit::Error,
-                }
-            })
-        };
-        let (before, after) = (version(from)?, version(to)?);
+        let (before, after) = (version(history, from)?, version(history, to)?);
         Ok(Self {
-            from,
-            to,
+            from: before.generation,
+            to: after.generation,
             changes: diff::differences(&before.manifest, &after.manifest),
         })
     }
@@ -122,6 +110,35 @@ impl Difference {
         }
         diff::text(&self.changes)
     }
+}
+
+/// The version with this number, or whose hash begins so. What was written again after something
+/// else has the same hash; the last one counts.
+fn version<'a>(history: &'a [Happening], wanted: &str) -> Result<&'a SpecVersion, Failure> {
+    let is_meant = |version: &&SpecVersion| match wanted.parse::<Generation>() {
+        // Hashes are hexadecimal; one of digits only is told by its length.
+        Ok(number) if wanted.len() < HASH_SHOWN => version.generation == number,
+        _ => wanted.len() >= HASH_LEAST && version.hash.starts_with(&wanted.to_ascii_lowercase()),
+    };
+    let found = versions(history).filter(is_meant).last();
+    found.ok_or_else(|| {
+        let kept: Vec<String> = versions(history)
+            .map(|version| format!("{} ({})", version.generation, short(&version.hash)))
+            .collect();
+        Failure {
+            message: format!("version {wanted} of its spec is not kept"),
+            hint: Some(format!("these are: {}", kept.join(", "))),
+            exit: Exit::Error,
+        }
+    })
+}
+
+/// How much of a hash is shown, and the least that is taken for one, in characters.
+const HASH_SHOWN: usize = 12;
+const HASH_LEAST: usize = 4;
+
+fn short(hash: &str) -> &str {
+    hash.get(..HASH_SHOWN).unwrap_or(hash)
 }
 
 fn versions(history: &[Happening]) -> impl Iterator<Item = &SpecVersion> {
@@ -212,7 +229,11 @@ fn accepted(version: &SpecVersion, before: Option<&SpecVersion>) -> String {
         Some(owner) => format!(" from {owner}"),
         None => String::new(),
     };
-    let mut text = format!("version {}{owner}", version.generation);
+    let mut text = format!(
+        "version {} ({}){owner}",
+        version.generation,
+        short(&version.hash)
+    );
     if let Some(before) = before {
         let changes = diff::differences(&before.manifest, &version.manifest);
         for (number, change) in changes.iter().enumerate() {

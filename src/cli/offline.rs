@@ -7,18 +7,20 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
+use super::client::Client;
 use super::output::{Exit, Failure};
+use crate::api::Served;
 use crate::api::history::{Planned, planned};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::host::Host;
 use crate::model::action::{CLAIM_TAG, Claim};
 use crate::model::memory::Memory;
-use crate::model::observed::{CloudVolume, Unlisted};
+use crate::model::observed::{CloudVolume, HostView, NbdView, Unlisted};
 use crate::model::source::DesiredRow;
 use crate::model::{
-    AcceptedDocument, DesiredVolume, InstanceId, Now, Observed, Owner, Presence, SourceFile,
-    SpecUid, Timestamp, VolumeId, VolumeName,
+    AcceptedDocument, DesiredVolume, InstanceId, Now, Observed, Owner, Presence, Reading,
+    SourceFile, SpecUid, Timestamp, VolumeId, VolumeName,
 };
 use crate::nbd::ExportServer;
 use crate::observe::{self, CloudQuery};
@@ -64,8 +66,7 @@ pub async fn look(config: &Config, specs: &[SpecText]) -> anyhow::Result<Seen> {
     };
     let memory = remembered.memory;
     let mut observed = observe(config, bound(&memory), Arc::clone(&clock)).await?;
-    let nbd = super::run::nbd(config);
-    observed.nbd = nbd.observe(&observed.host.disks, clock.now().boot).await;
+    observed.nbd = served(config, &observed.host, clock.as_ref()).await;
     let mut world = World {
         desired,
         observed,
@@ -395,6 +396,22 @@ fn next_version(
         generation,
         owner,
         presence: Presence::Declared,
+    }
+}
+
+/// What the NBD server serves: as the daemon says if one runs, since only one can talk to the server.
+async fn served(config: &Config, host: &HostView, clock: &dyn Clock) -> NbdView {
+    let asked = match Client::new(&config.api.listen) {
+        Ok(client) => client.served().await.ok(),
+        Err(_) => None,
+    };
+    let now = clock.now().boot;
+    match asked {
+        Some(Served { age_ms, exports }) => {
+            let begun = now.minus(Duration::from_millis(age_ms));
+            NbdView::read(Reading::Present(exports), begun)
+        }
+        None => super::run::nbd(config).observe(&host.disks, now).await,
     }
 }
 

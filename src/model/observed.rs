@@ -530,7 +530,8 @@ impl Default for NbdView {
 }
 
 /// One export as the server shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ServedExport {
     /// What it is called inside the server.
     pub node: NodeName,

@@ -226,7 +226,7 @@ fn keep(
     }
     if device.size > export.size {
         path.drift(Drift::new(
-            DriftClass::Size,
+            DriftClass::Export,
             "status.capacity.export",
             "the size of the disk",
             export.size,

@@ -14,6 +14,7 @@ use crate::act::{Acted, Hands, LocalResult};
 use crate::clock::{self, Clock};
 use crate::cloudstack::Transport;
 use crate::model::memory::{Approved, FailureClass, Outcome, Pause};
+use crate::model::observed::NbdView;
 use crate::model::{Now, VolumeId, VolumeName};
 use crate::nbd::ExportServer;
 use crate::plan::{Decision, Freeze};
@@ -39,6 +40,8 @@ pub enum Question {
     /// Leave a spec, or everything (`None`), alone, or no longer (`None`). The store has it
     /// already.
     Pause(Option<VolumeName>, Option<Pause>),
+    /// What the NBD server was last seen to serve, and when.
+    Served(oneshot::Sender<NbdView>),
     /// What the guard holds back, if anything.
     Frozen(oneshot::Sender<Option<Freeze>>),
     /// Let these steps pass. The store has them already.
@@ -192,6 +195,7 @@ where
                 tell_pause(name.as_ref(), pause.as_ref(), now);
                 self.core.handle(Event::Paused(name, pause), now);
             }
+            Question::Served(to) => drop(to.send(self.core.world().observed.nbd.clone())),
             Question::Frozen(to) => drop(to.send(self.core.plan().guard.freeze.clone())),
             Question::Approve(steps) => {
                 for (name, Approved { action, .. }) in &steps {

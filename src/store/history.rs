@@ -9,7 +9,7 @@ use super::rows;
 use super::{Store, StoreError, journal};
 use crate::model::action::Mark;
 use crate::model::desired::Generation;
-use crate::model::{Action, Owner, Timestamp, VolumeId, VolumeName};
+use crate::model::{Action, Owner, Timestamp, VolumeId, VolumeName, sha1_hex};
 use crate::plan::episode::Episode;
 
 /// Something that happened to a volume.
@@ -50,6 +50,8 @@ pub struct SpecVersion {
     pub generation: Generation,
     /// Who wrote it; `None`: that was not recorded then.
     pub owner: Option<Owner>,
+    /// SHA-1 of what it says, in hexadecimal: equal specs have equal hashes, on every appliance.
+    pub hash: String,
     /// What it says.
     pub manifest: serde_json::Value,
 }
@@ -153,6 +155,8 @@ async fn versions(tx: &mut Work, name: &VolumeName) -> Result<Vec<Happening>, St
             what: What::Accepted(SpecVersion {
                 generation: rows::generation(generation)?,
                 owner: owner.map_err(|error| error.to_string())?,
+                // Its keys are sorted.
+                hash: sha1_hex(&manifest),
                 manifest: rows::json(&manifest)?,
             }),
         })

@@ -6,7 +6,7 @@ use anstyle::Style;
 
 use super::{Named, age};
 use crate::cli::output::{BAD, DIM, GOOD, PENDING, cell, count, plain, span, table};
-use crate::model::{FileProblem, FileState, Timestamp};
+use crate::model::{FileProblem, FileState, Place, Timestamp};
 use crate::reconcile::report::{FileStatus, FileVolume, Report};
 
 /// Most files with problems shown unless all are asked for.
@@ -52,9 +52,14 @@ pub(super) fn summary(files: &[FileStatus], wide: bool, reading: Reading) -> Str
         .iter()
         .partition(|file| file.state == FileState::Accepted && file.problems.is_empty());
     if files.is_empty() {
-        return "no spec files\n".to_owned();
+        return "no spec files, no rows\n".to_owned();
     }
-    let mut text = count(files.len(), "spec file");
+    let is_row = |file: &&FileStatus| matches!(Place::of(&file.path), Place::Row(_));
+    let rows = files.iter().filter(is_row).count();
+    let counted = [(files.len() - rows, "spec file"), (rows, "row")];
+    let counted = counted.into_iter().filter(|(many, _)| *many > 0);
+    let counted: Vec<String> = counted.map(|(many, what)| count(many, what)).collect();
+    let mut text = counted.join(", ");
     if bad.is_empty() {
         text += ", all accepted\n";
     } else {

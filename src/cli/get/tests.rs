@@ -109,7 +109,7 @@ nbd          Failing   6s     connection refused
 specs        Ok        -      -
 store        Ok        -      -
 
-no spec files
+no spec files, no rows
 ";
     let text = shown(&args(Kind::Sources, None), &report, false);
     assert_eq!(text.as_deref(), Ok(expected));
@@ -240,6 +240,14 @@ fn spec_files_with_problems_come_first_and_good_ones_only_when_asked_for() {
     bad.problems[0].excerpt = Some("  size: 40".to_owned());
     bad.volumes.push(good.volumes[0].clone());
     let gone = spec_file("c.yaml", FileState::Missing, &["the file is not there"]);
+    let mut row = good.clone();
+    row.path = "row:a1".to_owned();
+    report.files = vec![good.clone(), row];
+    let text = shown(&args(Kind::Sources, None), &report, false).expect("shown");
+    assert!(
+        text.contains("1 spec file, 1 row, all accepted\n"),
+        "{text}"
+    );
     report.files = vec![good, bad, gone];
     let text = shown(&args(Kind::Sources, None), &report, false).expect("shown");
     let expected = "\
@@ -273,7 +281,7 @@ the file is not there
     assert_eq!(all[3]["files"].as_array().map(Vec::len), Some(3));
     assert!(all[0].get("files").is_none());
     let refused = shown(&args(Kind::Sources, Some("d.yaml")), &report, false);
-    assert!(refused.is_err_and(|text| text.contains("no source or spec file")));
+    assert!(refused.is_err_and(|text| text.contains("no source, spec file or row")));
 }
 
 fn printed(args: &Args, report: &Report) -> serde_json::Value {

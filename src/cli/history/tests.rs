@@ -23,6 +23,7 @@ fn version(generation: Generation, size: &str) -> What {
     What::Accepted(SpecVersion {
         generation,
         owner: Some(Owner::File("/specs/a.yaml".to_owned())),
+        hash: format!("{generation}bcdef").repeat(7),
         manifest: json!({ "spec": { "size": size } }),
     })
 }
@@ -74,6 +75,7 @@ pub(in crate::cli) fn everything() -> Vec<Happening> {
     let nobodys = What::Accepted(SpecVersion {
         generation: 3,
         owner: None,
+        hash: "ABC4".to_lowercase().repeat(10),
         manifest: json!({ "spec": { "size": "50GiB", "suspend": true } }),
     });
     let all = [
@@ -115,19 +117,19 @@ fn a_history_is_one_list_in_order_of_time() {
         .collect();
     let expected = [
         "AT KIND STATE WHAT",
-        "2027-01-15T08:00:00Z Spec Accepted version 1 from file:/specs/a.yaml",
+        "2027-01-15T08:00:00Z Spec Accepted version 1 (1bcdef1bcdef) from file:/specs/a.yaml",
         "2027-01-15T08:00:01Z Binding adopted bound to volume VOLUME",
         "2027-01-15T08:00:10Z Drift Differs spec.attachTo.vm: detached by somebody, not VM a",
         "2027-01-15T08:00:40Z Call Succeeded ATTACH (healing), took 3s",
         "2027-01-15T08:00:45Z Drift Over spec.attachTo.vm: healed by call CALL after 35s",
-        "2027-01-15T08:00:50Z Spec Accepted version 2 from file:/specs/a.yaml: spec.size 40GiB → 50GiB",
+        "2027-01-15T08:00:50Z Spec Accepted version 2 (2bcdef2bcdef) from file:/specs/a.yaml: spec.size 40GiB → 50GiB",
         "2027-01-15T08:00:51Z Call Failed ATTACH (healing): no room",
         "2027-01-15T08:00:52Z Approval Approved ATTACH (as planned)",
         "2027-01-15T08:00:53Z Pause Paused until 2027-01-15T08:01:39Z",
         "2027-01-15T08:00:54Z Pause Paused everything until 2027-01-15T08:01:39Z (storage)",
         "2027-01-15T08:01:00Z Drift Differs spec.attachTo.vm: detached by somebody, not VM a",
         "2027-01-15T08:01:01Z Call Open ATTACH (healing)",
-        "2027-01-15T08:01:10Z Spec Accepted version 3: spec.suspend (not written) → true",
+        "2027-01-15T08:01:10Z Spec Accepted version 3 (abc4abc4abc4): spec.suspend (not written) → true",
         "",
         "13 lines",
     ];
@@ -137,16 +139,23 @@ fn a_history_is_one_list_in_order_of_time() {
 #[test]
 fn two_versions_are_compared_in_either_order() {
     let history = everything();
-    let between = |from, to| Difference::between(&history, &[from, to]).map(|it| plain(&it.text()));
+    let between = |from: &str, to: &str| {
+        let pair = [from.to_owned(), to.to_owned()];
+        Difference::between(&history, &pair).map(|it| plain(&it.text()))
+    };
     let grown = "~ spec.size\n   - 40GiB\n   + 50GiB\n";
     let shrunk = "~ spec.size\n   - 50GiB\n   + 40GiB\n";
-    assert_eq!(between(1, 2).expect("kept"), grown);
-    assert_eq!(between(2, 1).expect("kept"), shrunk);
+    assert_eq!(between("1", "2").expect("kept"), grown);
+    assert_eq!(between("2bcdef", "1BCD").expect("kept"), shrunk);
     assert_eq!(
-        between(2, 2).expect("kept"),
+        between("2", "2").expect("kept"),
         "versions 2 and 2 say the same\n"
     );
-    let failure = between(2, 9).expect_err("not kept");
+    assert!(between("2", "abc").is_err(), "too little of a hash");
+    let failure = between("2", "9").expect_err("not kept");
     assert_eq!(failure.message, "version 9 of its spec is not kept");
-    assert_eq!(failure.hint.as_deref(), Some("these are: 1, 2, 3"));
+    assert_eq!(
+        failure.hint.as_deref(),
+        Some("these are: 1 (1bcdef1bcdef), 2 (2bcdef2bcdef), 3 (abc4abc4abc4)")
+    );
 }

@@ -38,6 +38,21 @@ fn a_saved_plan_is_carried_out_unless_the_world_has_moved() {
         assert_eq!(code, 2, "it is done: {said}");
         assert!(said.contains("b: its volume was none"), "{said}");
 
+        // What is served is known beside the daemon, too: a change of it is planned as it will be.
+        let bigger = file("bigger.yaml");
+        fs::write(&bigger, spec("b", 2, "")).expect("writable");
+        let installed = file("specs/b.yaml");
+        let (_, said) = rig.cli(&["plan", &bigger]).await;
+        assert!(said.contains("1. grow"), "{said}");
+        assert!(!said.contains("warning"), "{said}");
+        fs::copy(&bigger, file("b.yaml")).expect("writable");
+        let plan = file("bigger.plan");
+        let (code, said) = rig.cli(&["plan", &file("b.yaml"), "--save", &plan]).await;
+        assert_eq!(code, 2, "{said}");
+        let (code, said) = rig.cli(&["apply", &plan]).await;
+        assert_eq!((code, said), (0, format!("installed {installed}\n")));
+        rig.grown("b", 2).await;
+
         // Somebody makes a volume of that name.
         rig.operate(&Operation::CreateVolume {
             name: "a".to_owned(),
