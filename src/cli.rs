@@ -21,6 +21,7 @@ pub mod apply;
 pub mod approve;
 pub mod check;
 pub mod client;
+pub mod delete;
 pub mod demo;
 pub mod describe;
 mod desired;
@@ -121,6 +122,7 @@ enum Command {
 enum Brief {
     Plan(plan::Args),
     Apply(apply::Args),
+    Delete(delete::Args),
     Drift(drift::Args),
     Get(get::Args),
     Describe(describe::Args),
@@ -157,6 +159,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
             "check",
             "run",
             "apply",
+            "delete",
             "approve",
             "own",
             "pause",
@@ -290,6 +293,7 @@ async fn answer(brief: Brief, global: &Global, io: &mut Io<'_>) -> anyhow::Resul
     let exit = match brief {
         Brief::Plan(args) => plan::run(&args, &global.load()?, clock, io).await?,
         Brief::Apply(args) => apply::run(&args, &global.load()?, io).await?,
+        Brief::Delete(args) => delete::run(&args, &global.load()?, io).await?,
         Brief::Drift(args) => drift::run(&args, &global.load()?, clock, io).await?,
         Brief::Get(args) => get::run(&args, &global.load()?, clock, io).await?,
         Brief::Describe(args) => describe::run(&args, &global.load()?, clock, io).await?,

@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use crate::model::desired::{DesiredVolume, Mode, Presence, Reclaim};
+use crate::model::desired::{DesiredVolume, Mode, Presence, Reclaim, VolumeSpec};
 use crate::model::memory::Memory;
 use crate::model::{
     Action, Cause, FileState, Now, Observed, Place, SourceFile, VmId, VolumeId, VolumeName,
@@ -314,8 +314,8 @@ pub fn is_implied(step: &Step) -> bool {
 
 /// How long `want` must be gone before anything follows from it. Suspended and observed
 /// specs are reclaimed as Retain.
-pub fn grace(want: &DesiredVolume, policy: &Policy) -> Duration {
-    match (reclaims_attachment(want), want.spec().reclaim_policy) {
+pub fn grace(spec: &VolumeSpec, policy: &Policy) -> Duration {
+    match (reclaims_attachment(spec), spec.reclaim_policy) {
         (true, Reclaim::Detach) => policy.detach_grace,
         (true, Reclaim::Delete) => policy.delete_grace,
         (_, Reclaim::Retain) | (false, _) => policy.release_grace,
@@ -323,8 +323,7 @@ pub fn grace(want: &DesiredVolume, policy: &Policy) -> Duration {
 }
 
 /// Whether the volume of a spec that is gone is also detached.
-fn reclaims_attachment(want: &DesiredVolume) -> bool {
-    let spec = want.spec();
+fn reclaims_attachment(spec: &VolumeSpec) -> bool {
     let held = spec.suspend || spec.mode == Mode::Observe;
     match spec.reclaim_policy {
         Reclaim::Retain => false,
@@ -336,7 +335,7 @@ fn reclaims_attachment(want: &DesiredVolume) -> bool {
 /// Whether the volume of a spec is to be deleted because the spec is gone.
 fn reclaims_volume(want: &DesiredVolume) -> bool {
     let is_gone = matches!(want.presence, Presence::Abandoned { .. });
-    is_gone && reclaims_attachment(want) && want.spec().reclaim_policy == Reclaim::Delete
+    is_gone && reclaims_attachment(want.spec()) && want.spec().reclaim_policy == Reclaim::Delete
 }
 
 #[cfg(test)]

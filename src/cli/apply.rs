@@ -1,4 +1,5 @@
-//! `volume-daemon apply`: carries a saved plan out, unless what it follows from has moved.
+//! `volume-daemon apply`: carries a saved plan out, unless what it follows from has moved; or puts specs
+//! in force by calls of the API.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -9,14 +10,17 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::client::{self, Client, Source};
+use super::delete::refused;
 use super::offline;
 use super::output::{Exit, Failure, Io, count};
 use super::plan::saved::{SavedPlan, SavedSpec, written_elsewhere};
+use super::validate;
 use crate::api::approve::ApproveRequest;
-
 use crate::config::{Config, Span};
+use crate::reconcile::specs::Done;
+use crate::spec::Parsed;
 
-/// Carries out a plan that was saved, if it is still the plan.
+/// Carries out a saved plan if it is still the plan; with -f, puts specs in force
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A plan for spec files installs them in the watched directory, where the daemon carries them out. A
@@ -24,22 +28,36 @@ plan for the accepted specs approves what the guard holds back in it; the daemon
 Either is refused if a volume, its attachment or size, a step, an accepted spec or a file that would
 be replaced is not as it was when the plan was saved.
 
+With -f, the documents in these files are put by calls of the API, which owns them from then on: no
+file in the watched directory has them. Nothing is sent if any document has a mistake.
+
 Examples:
   volume-daemon plan new/ --save plan.json     look at what these specs lead to, and keep it
   volume-daemon apply plan.json --dry-run      does it still hold?
   volume-daemon apply plan.json                then carry it out
+  volume-daemon apply -f pg.yaml               created, changed or unchanged
+  volume-daemon apply -f specs/ -f more.yaml   every *.yaml and *.yml in specs, and one more
+  helm template . | volume-daemon apply -f -   standard input
 
 Exit codes:
   0  it was carried out, or would be
   2  the world has moved: nothing was changed
-  1  it could not be carried out, or found out
-  3  usage, or the file is no plan")]
+  1  it could not be carried out, or found out; with -f, also if a file or row has one of these specs
+     (the others are put)
+  3  usage, the file is no plan, or a document has a mistake")]
 pub struct Args {
     /// What plan --save wrote
-    #[arg(value_name = "PLAN")]
-    plan: PathBuf,
+    #[arg(
+        value_name = "PLAN",
+        required_unless_present = "files",
+        conflicts_with = "files"
+    )]
+    plan: Option<PathBuf>,
+    /// Put the specs in these files or directories, or - for standard input; may be given several times
+    #[arg(short, long = "file", value_name = "FILE|DIR|-", num_args = 1..)]
+    files: Vec<PathBuf>,
     /// Only say whether it still holds
-    #[arg(long)]
+    #[arg(long, conflicts_with = "files")]
     dry_run: bool,
 }
 
@@ -51,7 +69,10 @@ const APPROVED_FOR: Duration = Duration::from_secs(600);
 /// # Errors
 /// If the file is no plan, the world cannot be seen or has moved, or the plan cannot be carried out.
 pub async fn run(args: &Args, config: &Config, io: &mut Io<'_>) -> anyhow::Result<Exit> {
-    let plan = SavedPlan::read(&args.plan)?;
+    let Some(path) = &args.plan else {
+        return put(&args.files, config, io).await;
+    };
+    let plan = SavedPlan::read(path)?;
     let directory = &config.specs.dir;
     let report = client::report(config, &Source::default(), &plan.texts(), io).await?;
     let mut moved = plan.moved(&report, directory)?;
@@ -68,12 +89,45 @@ pub async fn run(args: &Args, config: &Config, io: &mut Io<'_>) -> anyhow::Resul
         return Ok(Exit::Fine);
     }
     let done = if plan.specs.is_empty() {
-        approve(&plan, &args.plan, config).await?
+        approve(&plan, path, config).await?
     } else {
         install(&plan.specs, directory)?
     };
     io.text(&done)?;
     Ok(Exit::Fine)
+}
+
+/// Puts every document, if all are valid; goes on with the others when one is refused.
+async fn put(files: &[PathBuf], config: &Config, io: &mut Io<'_>) -> anyhow::Result<Exit> {
+    let Some(documents) = validate::documents(files, &mut io::stdin().lock(), io.err)? else {
+        writeln!(io.err, "nothing was sent")?;
+        return Ok(Exit::Invalid);
+    };
+    let client = Client::new(&config.api.listen)?;
+    let mut exit = Exit::Fine;
+    for Parsed {
+        document, manifest, ..
+    } in documents
+    {
+        let name = &document.name;
+        match client.put_spec(name, &manifest).await {
+            Ok(answer) => io.text(&format!("volume/{name}: {}\n", word(answer.result)))?,
+            Err(error) => {
+                refused(name, error, io)?;
+                exit = Exit::Error;
+            }
+        }
+    }
+    Ok(exit)
+}
+
+fn word(done: Done) -> &'static str {
+    match done {
+        Done::Created => "created",
+        Done::Changed => "changed",
+        Done::Deleted => "deleted",
+        Done::Unchanged => "unchanged",
+    }
 }
 
 fn has_moved(moved: &[String]) -> Failure {

@@ -20,6 +20,7 @@ use crate::plan::episode::Episode;
 use crate::reconcile::report::Report;
 use crate::store::{EpisodeFilter, Happening, IntentFilter, JournalRow};
 
+mod specs;
 mod stored;
 
 pub(super) use self::stored::{episodes, history, intents, plans};

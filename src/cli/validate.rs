@@ -60,17 +60,8 @@ fn validate(
     out: &mut dyn Write,
     color: bool,
 ) -> anyhow::Result<ExitCode> {
-    let mut names = BTreeSet::new();
-    let mut files: Vec<_> = args
-        .paths
-        .iter()
-        .flat_map(|path| read_path(path, stdin))
-        // `validate specs/ specs/a.yaml` is no conflict.
-        .filter(|(name, _)| names.insert(name.clone()))
-        .map(File::check)
-        .collect();
+    let files = check(&args.paths, stdin);
     let volumes = files.iter().map(|file| file.names.len()).sum();
-    report_conflicts(&mut files);
     match args.output {
         Output::Text => write_text(&files, volumes, out, color)?,
         Output::Json => write_json(&files, volumes, out)?,
@@ -81,6 +72,39 @@ fn validate(
     } else {
         ExitCode::from(INVALID)
     })
+}
+
+fn check(paths: &[PathBuf], stdin: &mut dyn Read) -> Vec<File> {
+    let mut names = BTreeSet::new();
+    let mut files: Vec<_> = paths
+        .iter()
+        .flat_map(|path| read_path(path, stdin))
+        // `validate specs/ specs/a.yaml` is no conflict.
+        .filter(|(name, _)| names.insert(name.clone()))
+        .map(File::check)
+        .collect();
+    report_conflicts(&mut files);
+    files
+}
+
+/// Every document in the files that `paths` stand for; `None` if anything is wrong in any of them, which
+/// is said to `err`.
+///
+/// # Errors
+/// `err` cannot be written to.
+pub(super) fn documents(
+    paths: &[PathBuf],
+    stdin: &mut dyn Read,
+    err: &mut dyn Write,
+) -> io::Result<Option<Vec<Parsed>>> {
+    let files = check(paths, stdin);
+    if problem_count(&files) > 0 {
+        write_text(&files, 0, err, true)?;
+        return Ok(None);
+    }
+    Ok(Some(
+        files.into_iter().flat_map(|file| file.names).collect(),
+    ))
 }
 
 /// The files that `path` stands for, with their content or why there is none.

@@ -276,8 +276,8 @@ fn without_cloud(case: &Case<'_>, binding: &Binding, why: String, path: &mut Pat
 fn goal<'a>(case: &Case<'a>, path: &mut Path) -> Option<Goal<'a>> {
     let spec = case.want.spec();
     if let Presence::Abandoned { counted } = case.want.presence {
-        let detach = super::reclaims_attachment(case.want);
-        let grace = super::grace(case.want, case.policy);
+        let detach = super::reclaims_attachment(spec);
+        let grace = super::grace(spec, case.policy);
         if counted < grace {
             path.wait(Waiting::Grace {
                 left: grace.saturating_sub(counted),

@@ -86,7 +86,7 @@ impl Core {
             if !counts(want) {
                 continue;
             }
-            let grace = grace(want, &self.policy);
+            let grace = grace(want.spec(), &self.policy);
             if let Presence::Abandoned { counted: so_far } = &mut want.presence
                 && *so_far < grace
             {

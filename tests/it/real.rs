@@ -6,6 +6,7 @@
 
 mod adopt;
 mod apply;
+mod calls;
 mod check;
 mod client;
 mod crash;
