@@ -32,6 +32,7 @@ volume-daemon keeps CloudStack volumes, their attachments and their NBD exports 
   make test     all tests, with a real NBD server, disks that are files, a simulated CloudStack
   make seed SEED=n   tells the story of one random history (make test tries $(SEEDS) of them)
   make point POINT="move dies 17"   tells the story of one trouble at one point of a scenario
+  make soak     kills the daemon again and again on either database: KILLS=1000, or as you say; SEED=n as before
   make lint     format, clippy, documentation, dependencies and licences, generated files
   make bench    how long plans, full looks, spec files and the store take, and what the simulator costs
   make build    the release binary: $(TARGET_DIR)/release/volume-daemon
@@ -45,7 +46,7 @@ All that a change must pass, on a clean clone: .ci/run
 endef
 export HELP
 
-.PHONY: help demo test seed point lint bench build fmt schema clean
+.PHONY: help demo test seed point soak lint bench build fmt schema clean
 help:
 	@printf '%s\n' "$$HELP"
 
@@ -69,6 +70,11 @@ point:
 	@.ci/need $(BUILD_NEEDS)
 	@POINT="$(or $(POINT),$(error which one? make point POINT="scenario trouble number"))" \
 		RUST_BACKTRACE=0 $(CARGO) test --locked --quiet --test it crash_points::replay -- --nocapture
+
+soak:
+	@.ci/need $(BUILD_NEEDS) $(TEST_NEEDS)
+	@KILLS=$(or $(KILLS),1000) RUST_BACKTRACE=0 \
+		$(CARGO) test --locked --quiet --test it real::soak -- --nocapture
 
 .PHONY: lint-format lint-code lint-docs lint-dependencies lint-generated
 lint: lint-format lint-code lint-docs lint-dependencies lint-generated

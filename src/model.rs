@@ -7,6 +7,7 @@
 
 pub mod action;
 pub mod desired;
+pub mod digest;
 pub mod export;
 pub mod ids;
 pub mod legacy;
@@ -18,6 +19,7 @@ pub mod time;
 
 pub use action::{Action, Cause, WithdrawMode};
 pub use desired::{DesiredVolume, Owner, Presence, VolumeDocument, Writer};
+pub use digest::sha1_hex;
 pub use export::{ExportName, NodeName, Serial};
 pub use ids::{
     AccountMark, InstanceId, IntentId, JobId, OfferingId, SpecUid, VmId, VolumeId, VolumeName,

@@ -32,6 +32,7 @@ use crate::clock::{Clock, Deadline};
 use crate::model::{BootTime, InstanceId};
 use crate::telemetry::chain;
 
+mod bound;
 mod culprits;
 mod db;
 mod desired;

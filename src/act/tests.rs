@@ -47,12 +47,14 @@ fn unknown() -> FakeCloud {
     }))
 }
 
-/// What came of one attach, what was sent for it, and how its row in the journal ends: `None`
-/// without a row, `Some(None)` for an open one.
+/// How far a call came by its row in the journal, and its end unless it is open.
+type Journalled = (Progress, Option<Outcome>);
+
+/// What came of one attach, what was sent for it, and its row, if it has one.
 async fn attached(
     cloud: FakeCloud,
     is_accepted: bool,
-) -> (Acted, Vec<&'static str>, Option<Option<Outcome>>) {
+) -> (Acted, Vec<&'static str>, Option<Journalled>) {
     let root = tempfile::tempdir().expect("a directory");
     let hands = hands(cloud.clone(), FakeNbd::new(Withdrawn::Gone), root.path()).await;
     if is_accepted {
@@ -66,9 +68,9 @@ async fn attached(
     };
     let rows = hands.store.intents(filter).await.expect("readable");
     assert!(rows.len() <= 1, "{rows:?}");
-    let end = rows.into_iter().next().map(|row| row.settled);
-    let end = end.map(|settled| settled.map(|settled| settled.outcome));
-    (acted, cloud.sent(), end)
+    let row = rows.into_iter().next();
+    let row = row.map(|row| (row.intent.progress, row.settled.map(|end| end.outcome)));
+    (acted, cloud.sent(), row)
 }
 
 #[tokio::test]
@@ -88,7 +90,8 @@ async fn an_accepted_call_is_open_with_its_job() {
     };
     assert_eq!(intent.progress, Progress::Submitted(job()));
     assert_eq!(sent, ["attachVolume"]);
-    assert_eq!(row, Some(None));
+    // The next daemon knows its job, too.
+    assert_eq!(row, Some((Progress::Submitted(job()), None)));
 }
 
 #[tokio::test]
@@ -100,7 +103,8 @@ async fn a_lost_answer_leaves_it_open_and_is_not_asked_for_again() {
     assert_eq!(intent.progress, Progress::Journalled);
     assert_eq!(intent.id, attach().id);
     assert_eq!(sent, ["attachVolume"], "once");
-    assert_eq!(row, Some(None), "its end is not known");
+    let row = row.expect("journalled");
+    assert_eq!(row, (Progress::Journalled, None), "its end is not known");
 }
 
 #[tokio::test]
@@ -114,7 +118,10 @@ async fn a_call_that_certainly_did_nothing_ends_at_once() {
         let (acted, sent, row) = attached(cloud, true).await;
         assert!(matches!(acted, Acted::Ended(..)), "{acted:?}");
         assert_eq!(sent, ["attachVolume"]);
-        assert!(matches!(row, Some(Some(Outcome::Failed { .. }))), "{row:?}");
+        assert!(
+            matches!(row, Some((_, Some(Outcome::Failed { .. })))),
+            "{row:?}"
+        );
     }
 }
 

@@ -169,10 +169,7 @@ fn install(specs: &[SavedSpec], directory: &Path) -> anyhow::Result<String> {
         match write_beside(&target, spec.text.as_bytes()) {
             Ok(temporary) => written.push((temporary, target)),
             Err(error) => {
-                for (temporary, _) in &written {
-                    // The error that is told is the first one.
-                    let _ = fs::remove_file(temporary);
-                }
+                remove(&written);
                 let cannot = format!(
                     "cannot write in {}; nothing was changed",
                     directory.display()
@@ -182,13 +179,28 @@ fn install(specs: &[SavedSpec], directory: &Path) -> anyhow::Result<String> {
         }
     }
     let mut text = String::new();
-    for (temporary, target) in &written {
-        fs::rename(temporary, target)
-            .with_context(|| format!("cannot install {}", target.display()))?;
+    for (number, (temporary, target)) in written.iter().enumerate() {
+        if let Err(error) = fs::rename(temporary, target) {
+            remove(&written[number..]);
+            let cannot = format!(
+                "cannot install {}; {number} of {} files are installed",
+                target.display(),
+                written.len()
+            );
+            return Err(error).context(cannot);
+        }
         let _ = writeln!(text, "installed {}", target.display());
     }
     File::open(directory).and_then(|directory| directory.sync_all())?;
     Ok(text)
+}
+
+/// Removes files that will not be installed.
+fn remove(written: &[(PathBuf, PathBuf)]) {
+    for (temporary, _) in written {
+        // The error that is told is the one before.
+        let _ = fs::remove_file(temporary);
+    }
 }
 
 /// Writes a file under a name that the daemon does not read.

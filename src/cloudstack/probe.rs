@@ -18,7 +18,7 @@ use crate::model::observed::CloudVolume;
 use crate::model::{BootTime, ByteSize, OfferingId, Timestamp, VmId, ZoneId};
 
 /// Every command that the daemon sends, and what it is for. A test compares it with what is sent.
-pub const COMMANDS: [(&str, &str); 12] = [
+pub const COMMANDS: [(&str, &str); 13] = [
     ("attachVolume", "volumes cannot be attached"),
     ("createTags", "no volume can be claimed, so none is touched"),
     ("createVolume", "no volume can be created"),
@@ -32,6 +32,10 @@ pub const COMMANDS: [(&str, &str); 12] = [
         "listDiskOfferings",
         "the names of disk offerings cannot be resolved",
     ),
+    (
+        "listEvents",
+        "drift and history cannot say who did something",
+    ),
     ("listVirtualMachines", "it is not seen where volumes are"),
     ("listVolumes", "nothing is known of any volume"),
     ("listZones", "the names of zones cannot be resolved"),
@@ -41,6 +45,9 @@ pub const COMMANDS: [(&str, &str); 12] = [
     ),
     ("resizeVolume", "volumes cannot grow"),
 ];
+
+/// Those of [`COMMANDS`] without which the daemon does all its work.
+pub const OPTIONAL: [&str; 1] = ["listEvents"];
 
 /// What came back from the first request, whether it was accepted or not.
 #[derive(Debug)]

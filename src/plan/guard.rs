@@ -6,11 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sha1::{Digest, Sha1};
-
 use crate::model::memory::ImpliedStep;
 use crate::model::observed::Reading;
-use crate::model::{Action, BootTime, Cause, DesiredVolume, Now, Owner, VolumeName};
+use crate::model::{Action, BootTime, Cause, DesiredVolume, Now, Owner, VolumeName, sha1_hex};
 
 use super::drift::{Drift, DriftClass};
 use super::reason::Blocked;
@@ -68,11 +66,9 @@ impl Freeze {
     /// have another digest. Twelve hexadecimal digits.
     pub fn digest(&self) -> String {
         let text = serde_json::to_string(&self.steps).expect("names are text");
-        let bytes = Sha1::digest(text);
-        bytes[..6]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        let mut digest = sha1_hex(text);
+        digest.truncate(12);
+        digest
     }
 }
 

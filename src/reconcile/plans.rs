@@ -3,11 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use sha1::{Digest as _, Sha1};
-
 use super::report::{ObservedStatus, Phase, PlanStatus, Report, VolumeExport, VolumeStatus};
 use crate::act::Hands;
-use crate::model::VolumeName;
+use crate::model::{VolumeName, sha1_hex};
 use crate::store::{PlanNote, StoreError};
 
 /// What was noted last of each volume; `None`: it was not read yet what the run before noted.
@@ -71,10 +69,7 @@ fn note(volume: &VolumeStatus) -> PlanNote {
     let status = serde_json::to_string(&lasting(volume)).expect("a status is text and numbers");
     PlanNote {
         name: volume.name.clone(),
-        digest: Sha1::digest(&status)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect(),
+        digest: sha1_hex(&status),
         status: Some(status),
     }
 }

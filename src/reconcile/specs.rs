@@ -100,7 +100,8 @@ impl SpecsTask {
             tracing::warn!(
                 error = why,
                 "changes of desired_volumes are noticed within {} s, not at once, since triggers \
-                 cannot be made: let the store's user make them (GRANT TRIGGER)",
+                 cannot be made: let the store's user make them (GRANT TRIGGER, and where the binary \
+                 log is on log_bin_trust_function_creators = 1), and start this daemon again",
                 UNMARKED_ROWS.as_secs()
             );
         }

@@ -169,18 +169,8 @@ pub async fn serve_front(
     front.world_mut().await_hypervisor(hypervisor_wait_ms);
     let world = front.world();
     let address = listener.local_addr().map_err(SimError::Socket)?;
-    let host = match config.host {
-        None => None,
-        Some(HostConfig { dir, vm }) => {
-            let vm = world.vm_called(&vm).map_err(SimError::Refused)?;
-            let tree = HostDir::create(dir, world.vm(vm).uuid).map_err(SimError::Host)?;
-            Some(Projection {
-                vm,
-                tree,
-                shown: None,
-            })
-        }
-    };
+    let hosts = config.host.map(|host| Projection::new(world, host));
+    let hosts = hosts.into_iter().collect::<Result<_, _>>()?;
     let socket = match &config.hypervisor {
         Some(hypervisor) => Some(Socket::bind(&hypervisor.socket)?),
         None => None,
@@ -190,7 +180,7 @@ pub async fn serve_front(
         clock: config.clock,
         inner: Mutex::new(Inner {
             front,
-            host,
+            hosts,
             generation: 0,
         }),
         hypervisor_wait_ms,
@@ -275,6 +265,18 @@ impl Handle {
         self.shared.operate(operation)
     }
 
+    /// Shows one more guest as a directory tree.
+    ///
+    /// # Errors
+    /// If there is no such VM, or the tree cannot be kept.
+    pub fn show(&self, host: HostConfig) -> Result<(), SimError> {
+        let mut inner = self.shared.lock();
+        let shown = Projection::new(inner.front.world(), host)?;
+        inner.hosts.push(shown);
+        drop(inner);
+        self.with(|_| ())
+    }
+
     /// Lets something go wrong.
     ///
     /// # Errors
@@ -351,7 +353,8 @@ struct Shared {
 #[derive(Debug)]
 struct Inner {
     front: Front,
-    host: Option<Projection>,
+    /// The guests that are shown.
+    hosts: Vec<Projection>,
     /// How often another front took the place of this one.
     generation: u64,
 }
@@ -361,6 +364,18 @@ struct Projection {
     vm: VmNo,
     tree: HostDir,
     shown: Option<Vec<HostDisk>>,
+}
+
+impl Projection {
+    fn new(world: &World, HostConfig { dir, vm }: HostConfig) -> Result<Self, SimError> {
+        let vm = world.vm_called(&vm).map_err(SimError::Refused)?;
+        let tree = HostDir::create(dir, world.vm(vm).uuid).map_err(SimError::Host)?;
+        Ok(Self {
+            vm,
+            tree,
+            shown: None,
+        })
+    }
 }
 
 impl Shared {
@@ -398,14 +413,13 @@ impl Shared {
         self.told.notify_one();
         self.time.send_replace(inner.front.now());
         let world = inner.front.world();
-        let Some(host) = &mut inner.host else {
-            return Ok(());
-        };
-        let disks = disks_of(world, host.vm);
-        if host.shown.as_ref() != Some(&disks) {
-            host.shown = None;
-            host.tree.show(&disks).map_err(SimError::Host)?;
-            host.shown = Some(disks);
+        for host in &mut inner.hosts {
+            let disks = disks_of(world, host.vm);
+            if host.shown.as_ref() != Some(&disks) {
+                host.shown = None;
+                host.tree.show(&disks).map_err(SimError::Host)?;
+                host.shown = Some(disks);
+            }
         }
         Ok(())
     }
@@ -415,7 +429,7 @@ impl Shared {
         check_time(self.clock, &front)?;
         let mut guard = self.lock();
         let inner = &mut *guard;
-        if let Some(host) = &mut inner.host {
+        for host in &mut inner.hosts {
             // The guest that is shown stays the same.
             let shown = inner.front.world().vm(host.vm).uuid.to_string();
             host.vm = front.world().vm_called(&shown).map_err(SimError::Refused)?;

@@ -11,10 +11,9 @@ use std::thread;
 use std::time::Duration;
 
 use nix::fcntl::OFlag;
-use sha1::{Digest, Sha1};
 
 use super::decide::{Content, Listing, Scan, ScannedFile};
-use crate::model::{FileProblem, FileState, SourceFile, Timestamp};
+use crate::model::{FileProblem, FileState, SourceFile, Timestamp, sha1_hex};
 use crate::spec::{self, FILE_BYTES_MAX, Problems};
 
 /// Most spec files in one directory: one for each volume of the largest site we are built for.
@@ -297,12 +296,6 @@ impl Stamp {
         let now = now.as_millis().div_euclid(1000);
         seconds.saturating_add(STEP.as_secs().cast_signed()) < now
     }
-}
-
-fn sha1_hex(bytes: &[u8]) -> String {
-    Sha1::digest(bytes)
-        .iter()
-        .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 #[cfg(test)]

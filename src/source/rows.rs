@@ -6,10 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
-use sha1::{Digest, Sha1};
 
 use super::decide::{RowDocument, RowSays, ScannedRow};
-use crate::model::{DesiredRow, FileProblem, FileState, Place, SourceFile};
+use crate::model::{DesiredRow, FileProblem, FileState, Place, SourceFile, sha1_hex};
 use crate::spec::{self, FILE_BYTES_MAX, Problem};
 
 /// The columns that spell a document: each with its key, and how it is written.
@@ -131,11 +130,10 @@ impl DesiredRows {
 impl Held {
     fn new(row: DesiredRow) -> Self {
         let text = serde_json::to_string(&row.columns).expect("text");
-        let mut hash = String::with_capacity(40);
-        for byte in Sha1::digest(text) {
-            hash.push_str(&format!("{byte:02x}"));
+        Self {
+            hash: sha1_hex(text),
+            row,
         }
-        Self { hash, row }
     }
 
     fn scan(&self, before: Option<&SourceFile>) -> ScannedRow {

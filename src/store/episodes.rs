@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Store;
 use super::StoreError;
+use super::bound::Bound;
 use super::db::{Row, Work};
 use super::rows::{self, Unreadable};
 use crate::model::{Timestamp, VolumeName};
@@ -23,8 +24,13 @@ pub struct EpisodeFilter {
 
 /// How long episodes that are over are kept. The journal keeps its calls as long.
 const KEEP: Duration = Duration::from_secs(90 * 24 * 60 * 60);
-/// How many episodes of one spec are kept: what flaps must not fill the store.
-const KEPT_OF_ONE: i64 = 100;
+/// How many episodes of one spec are kept.
+const BOUND: Bound = Bound {
+    table: "vd_drift",
+    moment: "first_seen",
+    kept: 100,
+    only: " AND ended_at IS NOT NULL",
+};
 /// Rows written by one statement.
 const ROWS: usize = 200;
 
@@ -45,7 +51,8 @@ impl Store {
         let mut tx = self.write(DOING).await?;
         for episodes in episodes.chunks(ROWS) {
             put(&mut tx, episodes).await?;
-            bound(&mut tx, episodes).await?;
+            let names = episodes.iter().map(|it| it.volume.as_str().into());
+            BOUND.keep(&mut tx, names).await?;
         }
         let keep = i64::try_from(KEEP.as_millis()).unwrap_or(i64::MAX);
         let now = self.clock.now().wall.as_millis();
@@ -181,46 +188,6 @@ async fn put(tx: &mut Work, episodes: &[Episode]) -> Result<(), StoreError> {
         ]);
     }
     query.execute().await?;
-    Ok(())
-}
-
-/// Drops the oldest episodes of specs that have too many.
-async fn bound(tx: &mut Work, episodes: &[Episode]) -> Result<(), StoreError> {
-    let names = episodes
-        .iter()
-        .map(|episode| episode.volume.as_str().into());
-    let read = tx
-        .sql("SELECT name FROM vd_drift WHERE appliance = ? AND name IN ")
-        .mine()
-        .list(names)
-        .and(" GROUP BY name HAVING COUNT(*) > ?")
-        .bind(KEPT_OF_ONE)
-        .rows()
-        .await?;
-    for name in read.iter().filter_map(|row| row.text(0)) {
-        let newest: Option<(i64,)> = tx
-            .sql(
-                "SELECT first_seen FROM vd_drift WHERE appliance = ? AND name = ? \
-                 ORDER BY first_seen DESC LIMIT 1 OFFSET ?",
-            )
-            .mine()
-            .bind(&name)
-            .bind(KEPT_OF_ONE)
-            .first()
-            .await?;
-        let Some((newest,)) = newest else {
-            continue;
-        };
-        tx.sql(
-            "DELETE FROM vd_drift WHERE appliance = ? AND name = ? AND first_seen <= ? \
-                                        AND ended_at IS NOT NULL",
-        )
-        .mine()
-        .bind(&name)
-        .bind(newest)
-        .execute()
-        .await?;
-    }
     Ok(())
 }
 

@@ -1,7 +1,6 @@
 //! Everything that happened to one volume, as far as it is remembered. For people.
 
 use serde::{Deserialize, Serialize};
-use sha1::{Digest as _, Sha1};
 
 use super::db::Work;
 use super::episodes::{self, EpisodeFilter};
@@ -10,7 +9,7 @@ use super::rows;
 use super::{Store, StoreError, journal};
 use crate::model::action::Mark;
 use crate::model::desired::Generation;
-use crate::model::{Action, Owner, Timestamp, VolumeId, VolumeName};
+use crate::model::{Action, Owner, Timestamp, VolumeId, VolumeName, sha1_hex};
 use crate::plan::episode::Episode;
 
 /// Something that happened to a volume.
@@ -93,12 +92,6 @@ pub struct PauseNote {
     pub reason: String,
 }
 
-/// The hash of a manifest, whose keys are sorted.
-fn hash(manifest: &str) -> String {
-    let bytes = Sha1::digest(manifest);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// How many calls, and how many approvals, are told of one volume.
 const TOLD_MAX: u32 = 1000;
 
@@ -162,7 +155,8 @@ async fn versions(tx: &mut Work, name: &VolumeName) -> Result<Vec<Happening>, St
             what: What::Accepted(SpecVersion {
                 generation: rows::generation(generation)?,
                 owner: owner.map_err(|error| error.to_string())?,
-                hash: hash(&manifest),
+                // Its keys are sorted.
+                hash: sha1_hex(&manifest),
                 manifest: rows::json(&manifest)?,
             }),
         })

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Store;
 use super::StoreError;
-use super::db::Work;
+use super::bound::Bound;
 use super::rows;
 use crate::model::{Timestamp, VolumeName};
 
@@ -22,8 +22,13 @@ pub struct PlanNote {
 
 /// How long it is kept.
 const KEEP: Duration = Duration::from_secs(90 * 24 * 60 * 60);
-/// How many changes of one volume are kept: what flaps must not fill the store.
-const KEPT_OF_ONE: i64 = 500;
+/// How many changes of one volume are kept.
+const BOUND: Bound = Bound {
+    table: "vd_plans",
+    moment: "decided_at",
+    kept: 500,
+    only: "",
+};
 /// Rows written by one statement.
 const ROWS: usize = 200;
 
@@ -57,7 +62,7 @@ impl Store {
                 ]);
             }
             insert.execute().await?;
-            bound(&mut tx, notes).await?;
+            BOUND.keep(&mut tx, names(notes)).await?;
         }
         tx.commit().await
     }
@@ -119,37 +124,4 @@ impl Store {
 
 fn names(notes: &[PlanNote]) -> impl Iterator<Item = super::db::Value> {
     notes.iter().map(|note| note.name.as_str().into())
-}
-
-/// Drops the oldest notes of volumes that have too many.
-async fn bound(tx: &mut Work, notes: &[PlanNote]) -> Result<(), StoreError> {
-    let many = tx
-        .sql("SELECT name FROM vd_plans WHERE appliance = ? AND name IN ")
-        .mine()
-        .list(names(notes))
-        .and(" GROUP BY name HAVING COUNT(*) > ?")
-        .bind(KEPT_OF_ONE)
-        .rows()
-        .await?;
-    for name in many.iter().filter_map(|row| row.text(0)) {
-        let oldest: Option<(i64,)> = tx
-            .sql(
-                "SELECT decided_at FROM vd_plans WHERE appliance = ? AND name = ? \
-                 ORDER BY decided_at DESC LIMIT 1 OFFSET ?",
-            )
-            .mine()
-            .bind(&name)
-            .bind(KEPT_OF_ONE)
-            .first()
-            .await?;
-        if let Some((oldest,)) = oldest {
-            tx.sql("DELETE FROM vd_plans WHERE appliance = ? AND name = ? AND decided_at <= ?")
-                .mine()
-                .bind(&name)
-                .bind(oldest)
-                .execute()
-                .await?;
-        }
-    }
-    Ok(())
 }

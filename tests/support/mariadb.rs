@@ -94,24 +94,27 @@ impl Server {
 
     /// Makes the server's own tables, as mariadb-install-db does.
     fn install(&self) {
-        fs::create_dir(self.dir.join("data")).expect("a directory");
+        for name in ["data", "tmp"] {
+            fs::create_dir(self.dir.join(name)).expect("a directory");
+        }
         let mut child = self
             .command()
             .arg("--bootstrap")
             .stdin(Stdio::piped())
             .spawn()
             .expect("mariadbd: install mariadb-server-core");
-        let mut sql = child.stdin.take().expect("piped");
-        sql.write_all(b"CREATE DATABASE mysql;\nUSE mysql;\nSET @auth_root_socket = NULL;\n")
-            .expect("it reads");
+        let mut sql =
+            "CREATE DATABASE mysql;\nUSE mysql;\nSET @auth_root_socket = NULL;\n".to_owned();
         for part in ["system_tables", "performance_tables", "system_tables_data"] {
             let path = format!("/usr/share/mysql/mysql_{part}.sql");
-            let text = fs::read(&path).expect(&path);
-            sql.write_all(&text).expect("it reads");
+            sql += &fs::read_to_string(&path).expect(&path);
         }
-        drop(sql);
+        let mut stdin = child.stdin.take().expect("piped");
+        let read = stdin.write_all(sql.as_bytes());
+        drop(stdin);
         let status = child.wait().expect("our child");
-        assert!(status.success(), "{status}: {}", self.log());
+        let is_done = read.is_ok() && status.success();
+        assert!(is_done, "{status}, {read:?}: {}", self.log());
     }
 
     fn command(&self) -> Command {
@@ -132,6 +135,8 @@ impl Server {
             .arg("--no-defaults")
             .args([
                 option("datadir", "data"),
+                // A server that starts removes all temporary tables in there, also those of others.
+                option("tmpdir", "tmp"),
                 option("socket", "socket"),
                 option("pid-file", "pid"),
             ])

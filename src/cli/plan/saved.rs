@@ -2,19 +2,17 @@
 //! and what it follows from, so that it can be told whether it still holds.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
-use sha1::{Digest as _, Sha1};
 
 use crate::cli::offline::SpecText;
 use crate::cli::output::{Exit, Failure};
 use crate::model::{
-    ByteSize, DesiredVolume, Owner, Presence, Timestamp, VmId, VolumeId, VolumeName,
+    ByteSize, DesiredVolume, Owner, Presence, Timestamp, VmId, VolumeId, VolumeName, sha1_hex,
 };
 use crate::reconcile::report::{PlanStatus, Report, VolumeStatus};
 
@@ -152,7 +150,7 @@ impl SavedPlan {
         for spec in &self.specs {
             let target = spec.target(directory);
             let there = hash_of(&target)?;
-            if there != spec.replaces && there != Some(hash(spec.text.as_bytes())) {
+            if there != spec.replaces && there != Some(sha1_hex(&spec.text)) {
                 moved.push(format!("{} was changed", target.display()));
             }
         }
@@ -200,18 +198,10 @@ fn frozen(report: &Report) -> Option<String> {
 /// The hash of a file; `None` if there is none.
 fn hash_of(path: &Path) -> anyhow::Result<Option<String>> {
     match fs::read(path) {
-        Ok(bytes) => Ok(Some(hash(&bytes))),
+        Ok(bytes) => Ok(Some(sha1_hex(bytes))),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
-}
-
-fn hash(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(40);
-    for byte in Sha1::digest(bytes) {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 impl Basis {

@@ -302,6 +302,27 @@ async fn the_guest_follows_the_world() {
 }
 
 #[tokio::test]
+async fn every_guest_that_is_shown_has_its_own_disks() {
+    let (one, two) = (tempfile::tempdir(), tempfile::tempdir());
+    let (one, two) = (one.expect("a directory"), two.expect("a directory"));
+    let show = |dir: &tempfile::TempDir, vm: &str| HostConfig {
+        dir: dir.path().to_owned(),
+        vm: vm.to_owned(),
+    };
+    let rig = Rig::new(ClockMode::Explicit(START), Some(show(&one, "appliance"))).await;
+    rig.sim.show(show(&two, "final-vm")).expect("shown");
+    let nobody = rig.sim.show(show(&two, "nobody"));
+    assert!(matches!(nobody, Err(SimError::Refused(_))), "{nobody:?}");
+    let (id, vm) = (rig.create().await, rig.vm("final-vm").await);
+    rig.call("attachVolume", &[("id", &id), ("virtualmachineid", &vm)])
+        .await;
+    rig.advance(1_000).await;
+    let link = format!("dev/disk/by-id/virtio-{}", &id.replace('-', "")[..20]);
+    assert!(!one.path().join(&link).exists());
+    assert!(two.path().join(&link).exists());
+}
+
+#[tokio::test]
 async fn a_change_is_in_the_state_file_soon_after_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("state.json");

@@ -12,11 +12,16 @@ use crate::mariadb::{Database, PASSWORD, Server, database};
 
 /// Lets a site that has not begun yet remember on a server.
 pub fn remember_in(rig: &Rig, database: &Database) {
+    remember_as("oma-1", rig, database);
+}
+
+/// The same, as one of the appliances that share it.
+pub fn remember_as(appliance: &str, rig: &Rig, database: &Database) {
     fs::write(rig.path("store_url"), &database.url).expect("writable");
     let config = fs::read_to_string(rig.path("config.toml")).expect("readable");
     let file = format!("url = \"sqlite://{}\"", rig.path("store.db").display());
     let server = format!(
-        "url_file = \"{}\"\nappliance = \"oma-1\"\nlock_dir = \"{}\"",
+        "url_file = \"{}\"\nappliance = \"{appliance}\"\nlock_dir = \"{}\"",
         rig.path("store_url").display(),
         database.lock_dir.display()
     );

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -22,7 +23,7 @@ use volume_daemon::nbd::spawn::SpawnedQsd;
 use volume_daemon::reconcile::report::{Report, VolumeStatus};
 use volume_daemon::sim::server::HostConfig;
 use volume_daemon::sim::world::{
-    ADMIN_API_KEY, ADMIN_SECRET_KEY, Latencies, Limits, Role, Settings,
+    ADMIN_API_KEY, ADMIN_SECRET_KEY, Latencies, Limits, Role, Settings, Vm, VmState,
 };
 use volume_daemon::sim::{ClockMode, Front, Handle, SimConfig, serve};
 
@@ -31,6 +32,8 @@ use super::tap::Tap;
 
 /// The VM that the daemon runs on.
 pub const SELF: &str = "appliance";
+/// The VM that another daemon runs on.
+pub const BESIDE: &str = "appliance-2";
 
 /// Longest a test may take.
 const TEST_MAX: Duration = Duration::from_secs(30);
@@ -61,6 +64,20 @@ rate = 200
 timeout = "5s"
 "#;
 
+fn root() -> TempDir {
+    // In memory where possible: the store syncs a lot.
+    let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+    root.expect("a temporary directory")
+}
+
+/// Where a VM of a site is shown.
+fn host(root: &TempDir, vm: &str) -> HostConfig {
+    HostConfig {
+        dir: root.path().join("host"),
+        vm: vm.to_owned(),
+    }
+}
+
 /// Runs a test with a time limit.
 pub fn run(test: impl Future<Output = ()>) {
     run_within(TEST_MAX, test);
@@ -81,7 +98,7 @@ pub fn run_within(limit: Duration, test: impl Future<Output = ()>) {
 pub struct Rig {
     daemon: Option<Daemon>,
     qsd: Option<SpawnedQsd>,
-    pub sim: Handle,
+    pub sim: Arc<Handle>,
     pub tap: Tap,
     /// Everything in CloudStack that is not the daemon's, as it should stay.
     foreign: Value,
@@ -98,9 +115,7 @@ impl Rig {
 
     /// The same, with another speed of CloudStack.
     pub async fn with(latencies: Latencies) -> Self {
-        // In memory where possible: the store syncs a lot.
-        let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
-        let root = root.expect("a temporary directory");
+        let root = root();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let config = SimConfig {
             settings: Settings {
@@ -109,13 +124,29 @@ impl Rig {
                 ..Settings::default()
             },
             clock: ClockMode::Real,
-            host: Some(HostConfig {
-                dir: root.path().join("host"),
-                vm: SELF.to_owned(),
-            }),
+            host: Some(host(&root, SELF)),
             hypervisor: None,
         };
         let sim = serve(listener, config).await.expect("a simulator");
+        Self::at(root, Arc::new(sim)).await
+    }
+
+    /// Another VM of the same CloudStack, which the same account owns, with a daemon of its own.
+    pub async fn beside(&mut self) -> Self {
+        let root = root();
+        let add = |front: &mut Front| {
+            let world = front.world_mut();
+            let one = world.vm_called(SELF).expect("it is there");
+            let Vm { zone, account, .. } = *world.vm(one);
+            world.add_vm(BESIDE, zone, account, VmState::Running);
+        };
+        self.sim.with(add).expect("a world");
+        self.foreign_stays();
+        self.sim.show(host(&root, BESIDE)).expect("it is there");
+        Self::at(root, Arc::clone(&self.sim)).await
+    }
+
+    async fn at(root: TempDir, sim: Arc<Handle>) -> Self {
         let tap = Tap::before(sim.address()).await;
         fs::create_dir(root.path().join("specs")).expect("writable");
         let mut rig = Self {

@@ -3,12 +3,14 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 /// At which moment of the next call of a command to hold on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +19,9 @@ pub enum Moment {
     Request(&'static str),
     /// CloudStack answered, and the answer has not arrived.
     Answer(&'static str),
+    /// The same of any call that changes something.
+    AnyRequest,
+    AnyAnswer,
 }
 
 #[derive(Debug, Default)]
@@ -69,7 +74,7 @@ impl Tap {
         let passed = self.state.passed();
         passed
             .iter()
-            .filter(|command| !command.starts_with("list") && !command.starts_with("query"))
+            .filter(|command| is_mutation(command))
             .cloned()
             .collect()
     }
@@ -82,6 +87,17 @@ impl Tap {
     /// Waits until it holds on. That connection goes on when it is released, if ever.
     pub async fn held(&self) {
         self.state.held.notified().await;
+    }
+
+    /// The same, for at most so long: after that it holds on no more. Whether it holds on.
+    pub async fn holds_within(&self, limit: Duration) -> bool {
+        let is_told = timeout(limit, self.held()).await.is_ok();
+        // It may have begun just now.
+        let is_held = !self.state.takes(|_| true);
+        if is_held && !is_told {
+            self.held().await;
+        }
+        is_held
     }
 
     /// Lets what is held go on.
@@ -123,16 +139,28 @@ async fn connection(client: TcpStream, server: SocketAddr, state: &State) -> std
         let request = message(&mut from_client).await?;
         let command = command(&request);
         state
-            .moment(|at| matches!(at, Moment::Request(held) if *held == command))
+            .moment(|at| match at {
+                Moment::Request(held) => *held == command,
+                Moment::AnyRequest => is_mutation(&command),
+                Moment::Answer(_) | Moment::AnyAnswer => false,
+            })
             .await;
         state.passed().push(command.clone());
         to_server.write_all(&request).await?;
         let answer = message(&mut from_server).await?;
         state
-            .moment(|at| matches!(at, Moment::Answer(held) if *held == command))
+            .moment(|at| match at {
+                Moment::Answer(held) => *held == command,
+                Moment::AnyAnswer => is_mutation(&command),
+                Moment::Request(_) | Moment::AnyRequest => false,
+            })
             .await;
         to_client.write_all(&answer).await?;
     }
+}
+
+fn is_mutation(command: &str) -> bool {
+    !command.starts_with("list") && !command.starts_with("query")
 }
 
 /// Reads one HTTP/1.1 request or answer with a `Content-Length`, or without a body.

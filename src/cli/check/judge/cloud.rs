@@ -7,7 +7,7 @@ use super::super::finding::Finding;
 use super::{BUSY, late, needs, refused, some};
 use crate::cli::output::span;
 use crate::cloudstack::CloudStackError;
-use crate::cloudstack::probe::COMMANDS;
+use crate::cloudstack::probe::{COMMANDS, OPTIONAL};
 use crate::config::Config;
 use crate::plan::Policy;
 use crate::telemetry::chain;
@@ -287,8 +287,14 @@ fn permissions(commands: &Asked<std::collections::BTreeSet<String>>) -> Finding 
             format!("the role allows all {count} commands that are used"),
         );
     }
+    let is_needed = names.iter().any(|name| !OPTIONAL.contains(name));
+    let finding = if is_needed {
+        Finding::failed
+    } else {
+        Finding::warning
+    };
     let names = names.join(", ");
-    Finding::failed(
+    finding(
         NAME,
         format!("the role does not allow {names}: {}", losses.join("; ")),
         format!("allow {names} in the role of this account (CloudStack: Roles, Rules)"),

@@ -695,6 +695,12 @@ fn what_the_role_allows() {
             "allow attachVolume, detachVolume in the role",
         ),
         (
+            |f| without(f, &["listEvents"]),
+            "permissions",
+            Warning,
+            "cannot say who did something",
+        ),
+        (
             |f| of_cloud(f).commands = Look::Done(Err(unauthorized("listApis"))),
             "permissions",
             Warning,

@@ -14,7 +14,7 @@ use volume_daemon::sim::{Fault, Front, Operation};
 
 use super::super::client::{self, Client, Steady};
 use super::super::daemon::get;
-use super::{PATIENCE, Rig, SELF, has, volume};
+use super::{BESIDE, PATIENCE, Rig, SELF, has, volume};
 
 /// Between two looks at something that cannot be awaited.
 const POLL: Duration = Duration::from_millis(20);
@@ -241,7 +241,7 @@ impl Rig {
         let mut volumes = list(&mut dump["volumes"]).expect("a list");
         volumes.retain(|volume| !is_ours(volume));
         let mut vms = list(&mut dump["vms"]).expect("a list");
-        vms.retain(|vm| vm["name"] != SELF);
+        vms.retain(|vm| vm["name"] != SELF && vm["name"] != BESIDE);
         json!({ "volumes": volumes, "vms": vms })
     }
 }
