@@ -1,7 +1,7 @@
 //! Notes what is planned whenever that changes, so that it can be shown later. Written, never read for
 //! a decision.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::report::{ObservedStatus, Phase, PlanStatus, Report, VolumeExport, VolumeStatus};
 use crate::act::Hands;
@@ -53,10 +53,10 @@ fn changes(noted: &BTreeMap<VolumeName, String>, report: &Report) -> Vec<PlanNot
         .map(note)
         .filter(|note| noted.get(&note.name) != Some(&note.digest))
         .collect();
-    let declared = |name: &VolumeName| report.volumes.iter().any(|volume| volume.name == *name);
+    let declared: BTreeSet<&VolumeName> = report.volumes.iter().map(|it| &it.name).collect();
     let gone = noted
         .iter()
-        .filter(|(name, digest)| !digest.is_empty() && !declared(name));
+        .filter(|(name, digest)| !digest.is_empty() && !declared.contains(name));
     notes.extend(gone.map(|(name, _)| PlanNote {
         name: name.clone(),
         digest: String::new(),
